@@ -19,7 +19,7 @@ from pipeline.domain.tree import Tree
 class Verdict(StrEnum):
     """The answers of a gate; `waived` replaces fail or unchecked where a valid waiver names the gate."""
 
-    PASS = "pass"
+    PASS = "pass"  # noqa: S105 - the answer of a gate, no password
     FAIL = "fail"
     UNCHECKED = "unchecked"
     WAIVED = "waived"
@@ -114,7 +114,7 @@ class Expectations:
         modules: Module sets that must be present; empty for an upstream image.
         links: Symlinks of the persistence layout, path to exact target (`/home` -> `var/home`).
         directories: Directories that must exist, path to octal mode.
-        registry: Host[:port] prefix of the project's own registry and path, whose images policy.json must trust; "" for none.
+        registry: `host[:port]/path` of the project's own images, which policy.json must trust; "" for none.
         policy_required: Whether the image must bring a policy.json at all (base and instance).
         build_packages: Extra package name patterns (fnmatch) that must not be left, beside the built-in list.
         allowed_files: Path patterns (fnmatch) a gate on files leaves alone, with the reason.

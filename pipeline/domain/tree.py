@@ -26,7 +26,7 @@ class FileType(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Entry:
-    """One directory entry: path inside the image, type, permission bits, owner, size in bytes, link target."""
+    """One directory entry: absolute path, type, permission bits, owner, size in bytes, link target."""
 
     path: str
     type: FileType
@@ -41,7 +41,7 @@ class Tree(Protocol):
     """Read access to an image's files."""
 
     def entry(self, path: str) -> Entry | None:
-        """Return the entry at a path without following a final symlink; parents are followed inside the image."""
+        """Return the entry at a path; a final symlink is not followed, parents are, inside the image."""
 
     def read(self, path: str, *, limit: int = 1 << 30) -> bytes:
         """Return a file's bytes, following symlinks inside the image only.
