@@ -1,0 +1,256 @@
+"""Turns the parsed definitions of a line into images that know their parents.
+
+Rules: nothing stops at the first problem; an image whose parent could not be read is left out without a
+second complaint; a parent is of the tier below, or for a base another base; no name is used twice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from pipeline.domain.catalogue import (
+    AnyImage,
+    Base,
+    GatePolicy,
+    Instance,
+    Line,
+    Persistence,
+    ResolvedModule,
+    Upstream,
+    nearest,
+)
+from pipeline.domain.definition import (
+    BaseDefinition,
+    GatesTable,
+    Module,
+    PersistenceTable,
+    UpstreamDefinition,
+)
+from pipeline.domain.gate import Waiver
+from pipeline.domain.host import HostDefinition
+from pipeline.domain.image import Tier
+from pipeline.errors import Problem
+
+AnyDefinition = UpstreamDefinition | BaseDefinition | HostDefinition
+_PARENT_TIERS = {Tier.BASE: (Tier.UPSTREAM, Tier.BASE), Tier.INSTANCE: (Tier.BASE,)}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Parsed:
+    """One definition that was read: its name (the file's stem), file, and the line of each dotted key."""
+
+    name: str
+    file: str
+    definition: AnyDefinition
+    lines: Mapping[str, int] = field(default_factory=dict)
+
+    @property
+    def tier(self) -> Tier:
+        """The tier, which follows from the kind of definition."""
+        match self.definition:
+            case UpstreamDefinition():
+                return Tier.UPSTREAM
+            case BaseDefinition():
+                return Tier.BASE
+            case HostDefinition():
+                return Tier.INSTANCE
+
+    @property
+    def parent(self) -> str | None:
+        """Name of the image it is built on."""
+        return None if isinstance(self.definition, UpstreamDefinition) else self.definition.parent
+
+    def problem(self, key: str, message: str, hint: str) -> Problem:
+        """Return a problem at one of its keys."""
+        return Problem(file=self.file, line=self.lines.get(key), key=key, message=message, hint=hint)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LineSource:
+    """What was read of one line; `broken` are names whose file had problems of its own."""
+
+    name: str
+    folder: Path
+    containerfiles: Path
+    parsed: tuple[Parsed, ...]
+    broken: frozenset[str] = frozenset()
+
+
+def resolve(source: LineSource) -> tuple[Line, tuple[Problem, ...]]:
+    """Return the line with every image that can be resolved, parents first, and all problems found."""
+    problems = [*_duplicate_names(source), *_duplicate_hosts(source)]
+    by_name = {parsed.name: parsed for parsed in reversed(source.parsed)}
+    problems += [problem for parsed in by_name.values() for problem in _wrong_parent(parsed, by_name, source)]
+    images: dict[str, AnyImage] = {}
+    waiting = dict(sorted(by_name.items(), key=lambda item: (list(Tier).index(item[1].tier), item[0])))
+    progress = True
+    while progress:
+        ready = [parsed for parsed in waiting.values() if parsed.parent is None or parsed.parent in images]
+        for parsed in ready:
+            if _fits(parsed, by_name):
+                images[parsed.name] = _image(parsed, images, source)
+            del waiting[parsed.name]
+        progress = bool(ready)
+    problems += [problem for parsed in waiting.values() for problem in _cycle(parsed, by_name)]
+    line = Line(name=source.name, folder=source.folder, containerfiles=source.containerfiles, images=images)
+    return line, tuple(problems)
+
+
+def _fits(parsed: Parsed, by_name: Mapping[str, Parsed]) -> bool:
+    return parsed.parent is None or by_name[parsed.parent].tier in _PARENT_TIERS[parsed.tier]
+
+
+def _duplicate_names(source: LineSource) -> Iterator[Problem]:
+    first: dict[str, Parsed] = {}
+    for parsed in source.parsed:
+        other = first.setdefault(parsed.name, parsed)
+        if other is not parsed:
+            yield parsed.problem(
+                "", f"image {parsed.name} is already defined in {other.file}", "rename one of the two files"
+            )
+
+
+def _duplicate_hosts(source: LineSource) -> Iterator[Problem]:
+    first: dict[str, Parsed] = {}
+    for parsed in source.parsed:
+        if isinstance(parsed.definition, HostDefinition):
+            hostname = parsed.definition.hostname
+            other = first.setdefault(hostname, parsed)
+            if other is not parsed:
+                yield parsed.problem(
+                    "hostname",
+                    f"hostname {hostname!r} is already used in {other.file}",
+                    "give each host of a line a hostname of its own",
+                )
+
+
+def _wrong_parent(parsed: Parsed, by_name: Mapping[str, Parsed], source: LineSource) -> Iterator[Problem]:
+    name = parsed.parent
+    if name is None or (name not in by_name and name in source.broken):
+        return
+    allowed = _PARENT_TIERS[parsed.tier]
+    right = [one.name for one in by_name.values() if one.tier in allowed and one.name != parsed.name]
+    tiers = " or ".join(allowed)
+    if name not in by_name:
+        yield parsed.problem(
+            "from",
+            f"there is no image {name!r}; allowed is the name of one of tier {tiers}",
+            nearest(name, right),
+        )
+    elif by_name[name].tier not in allowed:
+        message = f"{name!r} is of tier {by_name[name].tier}; allowed is the name of one of tier {tiers}"
+        yield parsed.problem("from", message, nearest(name, right))
+
+
+def _cycle(parsed: Parsed, by_name: Mapping[str, Parsed]) -> Iterator[Problem]:
+    """Complain once for each member of a cycle; who merely stands on a cycle is left out silently."""
+    chain = [parsed.name]
+    name = parsed.parent
+    while name is not None and name in by_name and name not in chain:
+        chain.append(name)
+        name = by_name[name].parent
+    if name == parsed.name:
+        circle = " -> ".join([*chain, parsed.name])
+        yield parsed.problem(
+            "from", f"images are built on each other: {circle}", "let one start from an upstream"
+        )
+
+
+def _image(parsed: Parsed, images: Mapping[str, AnyImage], source: LineSource) -> AnyImage:
+    parent = images[parsed.parent] if parsed.parent is not None else None
+    match parsed.definition:
+        case UpstreamDefinition() as definition:
+            return _upstream(parsed, definition, source)
+        case BaseDefinition() as definition:
+            assert parent is not None and not isinstance(parent, Instance)  # noqa: S101, PT018
+            return _base(parsed, definition, parent, source)
+        case HostDefinition() as definition:
+            assert isinstance(parent, Base)  # noqa: S101
+            return _instance(parsed, definition, parent, source)
+
+
+def _upstream(parsed: Parsed, definition: UpstreamDefinition, source: LineSource) -> Upstream:
+    origin = definition.bootstrap or definition.mirror
+    assert origin is not None  # noqa: S101 - the definition's own validator holds it
+    mirror = definition.mirror
+    shape = definition.bootstrap.containerfile if definition.bootstrap else None
+    return Upstream(
+        line=source.name,
+        name=parsed.name,
+        file=parsed.file,
+        description=definition.description,
+        parent=None,
+        containerfile=source.containerfiles / shape if shape else None,
+        package_manager=definition.package_manager,
+        kernel_flavour=definition.kernel.flavour,
+        persistence=_persistence(Persistence(), definition.persistence),
+        gates=_gates(GatePolicy(), definition.gates),
+        source=origin,
+        key=source.folder / mirror.key if mirror and mirror.key else None,
+    )
+
+
+def _base(parsed: Parsed, definition: BaseDefinition, parent: Upstream | Base, source: LineSource) -> Base:
+    return Base(
+        line=source.name,
+        name=parsed.name,
+        file=parsed.file,
+        description=definition.description,
+        parent=parent.name,
+        containerfile=source.containerfiles / definition.containerfile,
+        package_manager=parent.package_manager,
+        kernel_flavour=parent.kernel_flavour,
+        persistence=_persistence(parent.persistence, definition.persistence),
+        gates=_gates(parent.gates, definition.gates),
+        packages=definition.packages,
+        modules=tuple(_module(module, source) for module in definition.modules),
+        inherited_modules=parent.all_modules if isinstance(parent, Base) else (),
+    )
+
+
+def _instance(parsed: Parsed, definition: HostDefinition, parent: Base, source: LineSource) -> Instance:
+    own = definition.containerfile
+    return Instance(
+        line=source.name,
+        name=parsed.name,
+        file=parsed.file,
+        description=definition.description,
+        parent=parent.name,
+        containerfile=source.containerfiles / own if own else None,
+        package_manager=parent.package_manager,
+        kernel_flavour=parent.kernel_flavour,
+        persistence=_persistence(parent.persistence, definition.persistence),
+        gates=_gates(parent.gates, definition.gates),
+        definition=definition,
+        all_modules=parent.all_modules,
+    )
+
+
+def _module(module: Module, source: LineSource) -> ResolvedModule:
+    return ResolvedModule(
+        name=module.name,
+        containerfile=source.containerfiles / module.containerfile,
+        dkms=module.dkms,
+        package=module.package,
+        kernel_modules=module.kernel_modules,
+        userspace=module.userspace,
+    )
+
+
+def _persistence(parent: Persistence, own: PersistenceTable) -> Persistence:
+    links = {path: target for path, target in {**parent.links, **own.links}.items() if target}
+    modes = {path: int(mode, 8) for path, mode in own.directories.items()}
+    return Persistence(links=links, directories={**parent.directories, **modes})
+
+
+def _gates(parent: GatePolicy, own: GatesTable) -> GatePolicy:
+    waivers = {
+        gate: Waiver(reason=waiver.reason, expires=waiver.expires) for gate, waiver in own.waivers.items()
+    }
+    return GatePolicy(
+        build_packages=parent.build_packages if own.build_packages is None else own.build_packages,
+        allowed_files={**parent.allowed_files, **own.allowed_files},
+        waivers={**parent.waivers, **waivers},
+    )
