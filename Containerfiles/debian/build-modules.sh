@@ -1,0 +1,32 @@
+#!/bin/sh
+# Compiles one DKMS module set for KERNEL and leaves the .ko files, and nothing else, below /out.
+# KERNEL: release; KERNEL_DEVEL: linux-headers package=version; PACKAGE: package with the DKMS source;
+# MODULE: DKMS's name of it.
+set -eu
+export DEBIAN_FRONTEND=noninteractive
+
+# DKMS would build for every kernel it sees as soon as the package is configured, the build machine's among
+# them, and would sign with a key it makes up on the spot. Neither is wanted.
+mkdir -p /etc/dkms/framework.conf.d
+touch /etc/dkms/no-autoinstall
+echo 'sign_file="/nonexistent"' > /etc/dkms/framework.conf.d/image.conf
+
+apt-get update -q
+# shellcheck disable=SC2086 # KERNEL_DEVEL may hold several packages
+INITRD=No apt-get install -q -y --no-install-recommends dkms gcc make $KERNEL_DEVEL "$PACKAGE"
+
+set -- /usr/src/"$MODULE"-[0-9]*
+if [ "$#" -ne 1 ] || [ ! -d "$1" ]; then
+    echo "error: $PACKAGE left no single source of $MODULE in /usr/src: $*" >&2
+    exit 1
+fi
+version=${1#/usr/src/"$MODULE"-}
+if ! dkms build -m "$MODULE" -v "$version" -k "$KERNEL"; then
+    echo "--- make.log of $MODULE $version for $KERNEL"
+    cat "/var/lib/dkms/$MODULE/$version/build/make.log" || true
+    exit 1
+fi
+
+out=/out/usr/lib/modules/$KERNEL/updates/dkms
+mkdir -p "$out"
+find "/var/lib/dkms/$MODULE/$version/$KERNEL" -name '*.ko*' -exec install -m 0644 -t "$out" {} +

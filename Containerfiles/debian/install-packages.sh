@@ -1,0 +1,23 @@
+#!/bin/sh
+# Makes KERNEL the only kernel of the image and installs the base's packages.
+# KERNEL: release; KERNEL_PACKAGES: packages that bring it; PACKAGES: utility packages, package=version where pinned.
+set -eu
+export DEBIAN_FRONTEND=noninteractive
+# The initramfs is made once, at the end, for the pinned kernel.
+export INITRD=No
+
+apt-get update -q
+if [ ! -e "/usr/lib/modules/$KERNEL/vmlinuz" ]; then
+    # The metapackage would pull the newest kernel in again, so it goes with the old ones.
+    others=$(dpkg-query -W -f '${Package} ${db:Status-Abbrev}\n' 'linux-image-*' | awk '$2 == "ii" {print $1}')
+    # shellcheck disable=SC2086
+    apt-get install -q -y --no-install-recommends $KERNEL_PACKAGES
+    # shellcheck disable=SC2086
+    [ -z "$others" ] || apt-get purge -q -y $others
+    for directory in /usr/lib/modules/*; do
+        # Files that the package does not know (vmlinuz, initramfs.img, depmod's tables) stay behind.
+        [ "$directory" = "/usr/lib/modules/$KERNEL" ] || rm -rf "$directory"
+    done
+fi
+# shellcheck disable=SC2086
+[ -z "${PACKAGES:-}" ] || apt-get install -q -y --no-install-recommends $PACKAGES
