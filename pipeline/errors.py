@@ -192,6 +192,13 @@ class AssemblyError(PipelineError):
     meaning = "a tree does not fit the base it is laid on"
 
 
+class ModuleError(PipelineError):
+    """A kernel, a kernel module or a module manifest is damaged or not what it must be."""
+
+    exit_code = 17
+    meaning = "a kernel, a module or a module manifest is not what it must be"
+
+
 class InternalError(PipelineError):
     """A fault of this program; the report's path is in the message."""
 
