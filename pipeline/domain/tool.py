@@ -1,0 +1,121 @@
+"""External programs as values: what they are for, how old they may be, and whether the one here will do.
+
+Rules: a version that cannot be read is told as such and never taken for good enough.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Protocol
+
+Version = tuple[int, ...]
+"""The numeric parts of a version, most significant first; () for none."""
+
+
+class Family(StrEnum):
+    """How a distribution installs packages."""
+
+    APT = "apt"
+    DNF = "dnf"
+    OTHER = "other"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tool:
+    """One external program.
+
+    Attributes:
+        program: Its name on the PATH.
+        purpose: What needs it, a few words.
+        minimum: The oldest version that does; () for any.
+        required: Whether nothing works without it.
+        ask: Arguments that make it tell its version.
+        pattern: Regular expression whose first group is the version in what it tells.
+        packages: Its package in each family.
+        install: A whole command that replaces the package's on a distribution (`ID` or `ID-VERSION_ID`),
+            for those whose package is too old or not there.
+    """
+
+    program: str
+    purpose: str
+    minimum: Version = ()
+    required: bool = False
+    ask: tuple[str, ...] = ("--version",)
+    pattern: str = r"(\d+(?:\.\d+)+)"
+    packages: Mapping[Family, str] = field(default_factory=dict)
+    install: Mapping[str, str] = field(default_factory=dict)
+
+    def version_in(self, text: str) -> Version | None:
+        """Return the version a program told, or None when there is none in the text."""
+        found = re.search(self.pattern, text)
+        return tuple(int(part) for part in found[1].split(".")) if found else None
+
+
+class ToolState(StrEnum):
+    """Whether a program will do."""
+
+    OK = "ok"
+    MISSING = "missing"
+    TOO_OLD = "too old"
+    UNKNOWN = "version unknown"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ToolReport:
+    """One program as found: its path, the version it told, and the command that installs a good one."""
+
+    tool: Tool
+    path: str | None
+    version: Version | None
+    install: str
+
+    @property
+    def state(self) -> ToolState:
+        """Whether it will do."""
+        if self.path is None:
+            return ToolState.MISSING
+        if not self.tool.minimum:
+            return ToolState.OK
+        if self.version is None:
+            return ToolState.UNKNOWN
+        return ToolState.OK if self.version >= self.tool.minimum else ToolState.TOO_OLD
+
+    @property
+    def refused(self) -> bool:
+        """Whether nothing can be built before this is mended."""
+        return self.tool.required and self.state is not ToolState.OK
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fact:
+    """Something about this machine that decides how builds run.
+
+    Attributes:
+        name: Short name, stable in JSON.
+        value: What was found.
+        ok: False when builds cannot work like this.
+        hint: What to do when not ok, or what it means for builds; "" for nothing to say.
+    """
+
+    name: str
+    value: str
+    ok: bool = True
+    hint: str = ""
+
+
+class Probe(Protocol):
+    """Looks at this machine."""
+
+    def tools(self) -> tuple[ToolReport, ...]:
+        """Return every known program as it is here."""
+
+    def facts(self) -> tuple[Fact, ...]:
+        """Return what else decides how builds run."""
+
+
+def dotted(version: Version | None) -> str:
+    """Return a version as people write it; "" for none."""
+    return ".".join(str(part) for part in version or ())
