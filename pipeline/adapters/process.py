@@ -35,6 +35,7 @@ _ALLOWED = frozenset(
     }
 )  # fmt: skip
 _TAIL_LINES = 20
+_POLL_SECONDS = 0.2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -122,10 +123,12 @@ class Processes:
         cwd: Path | None = None,
         env: Mapping[str, str] | None = None,
         timeout: float | None = None,
+        cancel: threading.Event | None = None,
     ) -> int:
         """Run a long program under the supervisor; return its exit code.
 
-        Both streams go, merged and unchanged, to the end of `log`, and line by line to `on_line`.
+        Both streams go, merged and unchanged, to the end of `log`, and line by line to `on_line`. Setting
+        `cancel` from another thread ends the program and everything it started.
 
         Raises:
             ToolMissingError: The program is not installed.
@@ -139,7 +142,7 @@ class Processes:
         with (
             log.open("ab") as sink,
             self._started(wrapped, cwd=cwd, env=env, stdin=False, merged=True) as child,
-            _watchdog(child, timeout, late),
+            _watchdog(child, timeout, cancel, late),
         ):
             assert child.stdout is not None  # noqa: S101 - merged=True opened it
             _pump(child.stdout, sink, on_line)
@@ -211,20 +214,32 @@ def _pump(source: IO[bytes], sink: IO[bytes], on_line: Callable[[str], None]) ->
 
 
 @contextlib.contextmanager
-def _watchdog(child: subprocess.Popen[bytes], timeout: float | None, late: threading.Event) -> Iterator[None]:
-    def end() -> None:
-        late.set()
-        _end(child)
+def _watchdog(
+    child: subprocess.Popen[bytes],
+    timeout: float | None,
+    cancel: threading.Event | None,
+    late: threading.Event,
+) -> Iterator[None]:
+    """End the child when its time is over or the caller cancels it."""
+    done = threading.Event()
 
-    timer = threading.Timer(timeout, end) if timeout is not None else None
-    if timer is not None:
-        timer.daemon = True
-        timer.start()
+    def watch() -> None:
+        left = timeout if timeout is not None else float("inf")
+        while not done.wait(_POLL_SECONDS):
+            left -= _POLL_SECONDS
+            if left <= 0:
+                late.set()
+            if late.is_set() or (cancel is not None and cancel.is_set()):
+                _end(child)
+                return
+
+    watcher = threading.Thread(target=watch, daemon=True)
+    watcher.start()
     try:
         yield
     finally:
-        if timer is not None:
-            timer.cancel()
+        done.set()
+        watcher.join()
 
 
 def _signal(child: subprocess.Popen[Any], number: int) -> None:
