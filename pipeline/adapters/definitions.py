@@ -43,9 +43,13 @@ def load(images: Path, *, containerfiles: Path | None = None, registry: str | No
     Raises:
         DefinitionError: With every problem of every file.
     """
+    if not images.is_dir():
+        hint = "name the folder with --images, or scaffold one with `pipeline init`"
+        problem = Problem(file=str(images), line=None, key="", message="there is no such folder", hint=hint)
+        raise DefinitionError((problem,))
     loader = _Loader(images=images, containerfiles=containerfiles or images.parent / "Containerfiles")
-    settings = loader.settings(registry)
     lines = loader.lines()
+    settings = loader.settings(registry, lines)
     if settings is None or loader.problems:
         raise DefinitionError(tuple(sorted(loader.problems, key=lambda one: (one.file, one.line or 0))))
     return Catalogue(settings=settings, lines=lines)
@@ -63,11 +67,7 @@ class _Loader:
     def complain(self, path: Path, message: str, hint: str) -> None:
         self.problems.append(Problem(file=self.shown(path), line=None, key="", message=message, hint=hint))
 
-    def settings(self, registry: str | None) -> Settings | None:
-        if not self.images.is_dir():
-            hint = "name the folder with --images, or scaffold one with `pipeline init`"
-            self.complain(self.images, "there is no such folder", hint)
-            return None
+    def settings(self, registry: str | None, lines: Mapping[str, Line]) -> Settings | None:
         path = self.images / SETTINGS
         source = self.read(path)
         if source is None:
@@ -76,10 +76,21 @@ class _Loader:
         if registry is not None and isinstance(values.get("registry", {}), dict):
             values["registry"] = {**values.get("registry", {}), "url": registry}
         result = validate(Settings, values, file=source.file, lines=source.lines)
-        if isinstance(result, Settings):
-            return result
-        self.problems.extend(result)
-        return None
+        if isinstance(result, tuple):
+            self.problems.extend(result)
+            return None
+        default = result.default_line
+        if default is not None and default not in lines:
+            self.problems.append(
+                Problem(
+                    file=source.file,
+                    line=source.lines.get("default_line"),
+                    key="default_line",
+                    message=f"there is no line {default!r}",
+                    hint=nearest(default, lines),
+                )
+            )
+        return result
 
     def lines(self) -> dict[str, Line]:
         found: dict[str, Line] = {}

@@ -10,9 +10,20 @@ from __future__ import annotations
 import datetime as dt
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    GetCoreSchemaHandler,
+    GetJsonSchemaHandler,
+    model_validator,
+)
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import core_schema
 
 from pipeline.domain.image import NAME, Repository
 from pipeline.errors import UsageError
@@ -26,16 +37,35 @@ class Definition(BaseModel):
     )
 
 
-def pattern(expression: str, what: str, *, longest: int = 255) -> AfterValidator:
-    r"""Return a validator that wants the whole text to match (`\Z`, so no trailing newline slips by)."""
-    compiled = re.compile(expression)
+@dataclass(frozen=True, slots=True)
+class Pattern:
+    """Wants the whole text to match, and says so in the JSON Schema too.
 
-    def check(text: str) -> str:
-        if len(text) > longest or not compiled.fullmatch(text):
-            raise ValueError(f"{text[:80]!r} is no {what}")
+    Attributes:
+        expression: A regular expression that Python and ECMA 262 read alike.
+        what: What such a text is called in a message.
+        longest: Most characters allowed.
+    """
+
+    expression: str
+    what: str
+    longest: int = 255
+
+    def check(self, text: str) -> str:
+        """Return the text, or raise ValueError."""
+        if len(text) > self.longest or not re.fullmatch(self.expression, text):
+            raise ValueError(f"{text[:80]!r} is no {self.what}")
         return text
 
-    return AfterValidator(check)
+    def __get_pydantic_core_schema__(
+        self, source: type[str], handler: GetCoreSchemaHandler
+    ) -> core_schema.CoreSchema:
+        return core_schema.no_info_after_validator_function(self.check, handler(source))
+
+    def __get_pydantic_json_schema__(
+        self, schema: core_schema.CoreSchema, handler: GetJsonSchemaHandler
+    ) -> JsonSchemaValue:
+        return {**handler(schema), "pattern": f"^(?:{self.expression})$", "maxLength": self.longest}
 
 
 def _clean_path(text: str) -> str:
@@ -56,52 +86,51 @@ def _registry_url(text: str) -> str:
 
 Name = Annotated[
     str,
-    pattern(NAME.pattern, "valid name: lower-case letters, digits and '-', 63 at most", longest=63),
+    Pattern(NAME.pattern, "valid name: lower-case letters, digits and '-', 63 at most", longest=63),
 ]
-Line = Annotated[
+Text = Annotated[
     str,
-    StringConstraints(max_length=4096),
-    pattern(r"[^\x00-\x1f\x7f]*", "single line of text", longest=4096),
+    Pattern(r"[^\x00-\x1f\x7f]*", "single line of text", longest=4096),
 ]
 Sentence = Annotated[
     str,
-    pattern(r"[^\x00-\x1f\x7f]*\S[^\x00-\x1f\x7f]*", "single line of text that says something", longest=4096),
+    Pattern(r"[^\x00-\x1f\x7f]*\S[^\x00-\x1f\x7f]*", "single line of text that says something", longest=4096),
 ]
-PackageName = Annotated[str, pattern(r"[A-Za-z0-9][A-Za-z0-9+._:~=^-]*", "package name")]
-PackagePattern = Annotated[str, pattern(r"[A-Za-z0-9*?\[][A-Za-z0-9+._:~*?\[\]!-]*", "package name pattern")]
-ModuleName = Annotated[str, pattern(r"[A-Za-z0-9][A-Za-z0-9_.+-]*", "module name")]
+PackageName = Annotated[str, Pattern(r"[A-Za-z0-9][A-Za-z0-9+._:~=^-]*", "package name")]
+PackagePattern = Annotated[str, Pattern(r"[A-Za-z0-9*?\[][A-Za-z0-9+._:~*?\[\]!-]*", "package name pattern")]
+ModuleName = Annotated[str, Pattern(r"[A-Za-z0-9][A-Za-z0-9_.+-]*", "module name")]
 FileName = Annotated[
-    str, pattern(r"[A-Za-z0-9][A-Za-z0-9._-]*", "file name: letters, digits, '.', '_' and '-', no folder")
+    str, Pattern(r"[A-Za-z0-9][A-Za-z0-9._-]*", "file name: letters, digits, '.', '_' and '-', no folder")
 ]
 RelativePath = Annotated[
     str,
-    pattern(
-        r"(?!\.\.?(?:/|\Z))[A-Za-z0-9._-]+(?:/(?!\.\.?(?:/|\Z))[A-Za-z0-9._-]+)*",
+    Pattern(
+        r"(?!\.\.?(?:/|$))[A-Za-z0-9._-]+(?:/(?!\.\.?(?:/|$))[A-Za-z0-9._-]+)*",
         "path inside the line's folder: no leading '/', no '.' or '..'",
         longest=1024,
     ),
 ]
 ImagePath = Annotated[
     str,
-    pattern(r"/[^\x00-\x1f\x7f]+", "absolute path in the image", longest=4096),
+    Pattern(r"/[^\x00-\x1f\x7f]+", "absolute path in the image", longest=4096),
     AfterValidator(_clean_path),
 ]
-PathPattern = Annotated[str, pattern(r"/[^\x00-\x1f\x7f]*", "absolute path pattern", longest=4096)]
-LinkTarget = Annotated[str, pattern(r"[^\x00-\x1f\x7f]*", "link target", longest=4096)]
-Mode = Annotated[str, pattern(r"[0-7]{3,4}", 'mode in octal digits, such as "0755"')]
+PathPattern = Annotated[str, Pattern(r"/[^\x00-\x1f\x7f]*", "absolute path pattern", longest=4096)]
+LinkTarget = Annotated[str, Pattern(r"[^\x00-\x1f\x7f]*", "link target", longest=4096)]
+Mode = Annotated[str, Pattern(r"[0-7]{3,4}", 'mode in octal digits, such as "0755"')]
 Word = Annotated[
-    str, pattern(r"[A-Za-z0-9][A-Za-z0-9._/+-]*", "word: letters, digits, '.', '_', '/', '+' and '-'")
+    str, Pattern(r"[A-Za-z0-9][A-Za-z0-9._/+-]*", "word: letters, digits, '.', '_', '/', '+' and '-'")
 ]
 Source = Annotated[
     str,
-    pattern(
+    Pattern(
         r"[A-Za-z0-9.-]+(?::[0-9]{1,5})?(?:/[A-Za-z0-9._-]+)+(?::[A-Za-z0-9_][A-Za-z0-9._-]{0,127})?(?:@sha256:[0-9a-f]{64})?",
         "image reference: registry[:port]/path[:tag][@digest]",
         longest=1024,
     ),
 ]
 Address = Annotated[
-    str, pattern(r"|(?:https?|file|copy):/[!-~]+", "address (http, https, file) or empty", longest=1024)
+    str, Pattern(r"|(?:https?|file|copy):/[!-~]+", "address (http, https, file) or empty", longest=1024)
 ]
 
 
@@ -201,7 +230,7 @@ class KernelTable(Definition):
 class ImageDefinition(Definition):
     """What the definitions of all tiers may say."""
 
-    description: Line = ""
+    description: Text = ""
     """One sentence for people."""
     gates: GatesTable = GatesTable()
     """What the gates ask beyond, or short of, the rule; inherited down the tiers."""

@@ -85,6 +85,7 @@ def resolve(source: LineSource) -> tuple[Line, tuple[Problem, ...]]:
     problems += [problem for parsed in by_name.values() for problem in _wrong_parent(parsed, by_name, source)]
     images: dict[str, AnyImage] = {}
     waiting = dict(sorted(by_name.items(), key=lambda item: (list(Tier).index(item[1].tier), item[0])))
+    problems += [problem for parsed in by_name.values() for problem in _repeated_modules(parsed, by_name)]
     progress = True
     while progress:
         ready = [parsed for parsed in waiting.values() if parsed.parent is None or parsed.parent in images]
@@ -99,7 +100,9 @@ def resolve(source: LineSource) -> tuple[Line, tuple[Problem, ...]]:
 
 
 def _fits(parsed: Parsed, by_name: Mapping[str, Parsed]) -> bool:
-    return parsed.parent is None or by_name[parsed.parent].tier in _PARENT_TIERS[parsed.tier]
+    """Whether the parent is of a tier that may be one; a missing parent is somebody else's complaint."""
+    parent = by_name.get(parsed.parent) if parsed.parent is not None else None
+    return parent is None or parent.tier in _PARENT_TIERS[parsed.tier]
 
 
 def _duplicate_names(source: LineSource) -> Iterator[Problem]:
@@ -144,14 +147,31 @@ def _wrong_parent(parsed: Parsed, by_name: Mapping[str, Parsed], source: LineSou
         yield parsed.problem("from", message, nearest(name, right))
 
 
+def _repeated_modules(parsed: Parsed, by_name: Mapping[str, Parsed]) -> Iterator[Problem]:
+    """Complain of modules that a base further down has already built."""
+    if not isinstance(parsed.definition, BaseDefinition):
+        return
+    own = {module.name: index for index, module in enumerate(parsed.definition.modules)}
+    seen = {parsed.name}
+    below = by_name.get(parsed.definition.parent)
+    while below is not None and isinstance(below.definition, BaseDefinition) and below.name not in seen:
+        seen.add(below.name)
+        for module in below.definition.modules:
+            if module.name in own:
+                message = f"module {module.name} is already built by {below.file}"
+                hint = "leave it out here: a base has its parent's modules"
+                yield parsed.problem(f"modules.{own[module.name]}.name", message, hint)
+        below = by_name.get(below.definition.parent)
+
+
 def _cycle(parsed: Parsed, by_name: Mapping[str, Parsed]) -> Iterator[Problem]:
-    """Complain once for each member of a cycle; who merely stands on a cycle is left out silently."""
+    """Complain once for each member of a cycle; who merely stands on one is left out silently."""
     chain = [parsed.name]
     name = parsed.parent
     while name is not None and name in by_name and name not in chain:
         chain.append(name)
         name = by_name[name].parent
-    if name == parsed.name:
+    if name == parsed.name and all(by_name[one].tier is Tier.BASE for one in chain):
         circle = " -> ".join([*chain, parsed.name])
         yield parsed.problem(
             "from", f"images are built on each other: {circle}", "let one start from an upstream"
