@@ -199,6 +199,13 @@ class ModuleError(PipelineError):
     meaning = "a kernel, a module or a module manifest is not what it must be"
 
 
+class LedgerRemoteError(PipelineError):
+    """The ledger's remote cannot be reached or refuses; the message says whether the records were kept here."""
+
+    exit_code = 18
+    meaning = "the ledger's remote cannot be reached or refuses"
+
+
 class InternalError(PipelineError):
     """A fault of this program; the report's path is in the message."""
 
