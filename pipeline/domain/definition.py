@@ -129,6 +129,14 @@ Source = Annotated[
         longest=1024,
     ),
 ]
+Scope = Annotated[
+    str,
+    pattern(
+        r"[a-z0-9](?:[a-z0-9.-]*[a-z0-9])?(?::[0-9]{1,5})?(?:/[a-z0-9._-]+)*",
+        "scope: registry[:port][/path]",
+        longest=1024,
+    ),
+]
 Address = Annotated[
     str, Pattern(r"|(?:https?|file|copy):/[!-~]+", "address (http, https, file) or empty", longest=1024)
 ]
@@ -152,7 +160,7 @@ class RegistrySettings(Definition):
 class EngineSettings(Definition):
     """The container engine that builds."""
 
-    program: Literal["podman", "docker"] = "podman"
+    program: Literal["podman"] = "podman"
     """The engine's command."""
     runtime: Literal["auto", "crun", "runc"] = "auto"
     """OCI runtime; `auto` takes the engine's own unless it cannot run here."""
@@ -176,6 +184,20 @@ class BuildSettings(Definition):
     """Module stages that compile side by side."""
 
 
+class SigningSettings(Definition):
+    """Which keys hosts trust."""
+
+    release_keys: tuple[RelativePath, ...] = ("keys/release.pub",)
+    """Public keys (PEM), relative to the images folder, that releases are or will be signed with."""
+
+
+class PolicySettings(Definition):
+    """What hosts may pull beside the project's own images."""
+
+    allow: tuple[Scope, ...] = ()
+    """Registries or paths in them, as narrow as can be, that are pulled from without a signature."""
+
+
 class Settings(Definition):
     """`images/pipeline.toml`: settings of all lines."""
 
@@ -189,6 +211,10 @@ class Settings(Definition):
     """Where the record of candidates and decisions is kept."""
     build: BuildSettings = BuildSettings()
     """How builds run."""
+    signing: SigningSettings = SigningSettings()
+    """Which keys hosts trust."""
+    policy: PolicySettings = PolicySettings()
+    """What hosts may pull beside the project's own images."""
 
 
 class WaiverTable(Definition):
