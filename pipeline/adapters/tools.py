@@ -62,6 +62,7 @@ TOOLS: tuple[Tool, ...] = (
         minimum=(3, 0, 4),
         ask=("version",),
         pattern=r"GitVersion:\s*v?(\d+(?:\.\d+)+)",
+        feature=(("sign", "--help"), "--use-signing-config=true"),
         packages={Family.APT: "cosign", Family.DNF: "cosign"},
         install={
             "debian-12": "scripts/fetch-cosign .tools",

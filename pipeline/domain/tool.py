@@ -34,6 +34,8 @@ class Tool:
         required: Whether nothing works without it.
         ask: Arguments that make it tell its version.
         pattern: Regular expression whose first group is the version in what it tells.
+        feature: Arguments, and a text among what they print that only versions from `minimum` on have: asked
+            when no version is told (distributions build some programs without one).
         packages: Its package in each family.
         install: A whole command that replaces the package's on a distribution (`ID` or `ID-VERSION_ID`),
             for those whose package is too old or not there.
@@ -45,6 +47,7 @@ class Tool:
     required: bool = False
     ask: tuple[str, ...] = ("--version",)
     pattern: str = r"(\d+(?:\.\d+)+)"
+    feature: tuple[tuple[str, ...], str] | None = None
     packages: Mapping[Family, str] = field(default_factory=dict)
     install: Mapping[str, str] = field(default_factory=dict)
 
@@ -65,19 +68,28 @@ class ToolState(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ToolReport:
-    """One program as found: its path, the version it told, and the command that installs a good one."""
+    """One program as found.
+
+    Attributes:
+        tool: Which one.
+        path: Where it is, or None.
+        version: What it told, or None when it told none.
+        featured: It told no version, but has the feature that only versions from the minimum on have.
+        install: The command that installs a good one.
+    """
 
     tool: Tool
     path: str | None
     version: Version | None
     install: str
+    featured: bool = False
 
     @property
     def state(self) -> ToolState:
         """Whether it will do."""
         if self.path is None:
             return ToolState.MISSING
-        if not self.tool.minimum:
+        if not self.tool.minimum or self.featured:
             return ToolState.OK
         if self.version is None:
             return ToolState.UNKNOWN
@@ -104,6 +116,26 @@ class Fact:
     value: str
     ok: bool = True
     hint: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DoctorReport:
+    """Everything that was found on this machine."""
+
+    tools: tuple[ToolReport, ...]
+    facts: tuple[Fact, ...]
+
+    @property
+    def problems(self) -> tuple[str, ...]:
+        """One line for each thing that stops every build."""
+        tools = (f"{r.tool.program} is {r.state}" for r in self.tools if r.refused)
+        facts = (f"{fact.name}: {fact.value}" for fact in self.facts if not fact.ok)
+        return (*tools, *facts)
+
+    @property
+    def remedies(self) -> tuple[str, ...]:
+        """The commands that mend the problems, in the same order."""
+        return (*(r.install for r in self.tools if r.refused), *(f.hint for f in self.facts if not f.ok))
 
 
 class Probe(Protocol):
