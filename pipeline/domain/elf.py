@@ -1,8 +1,8 @@
 """Reads the few parts of an ELF file that tell what a kernel or a module is.
 
 Rules: the input is hostile, so every offset is checked against the file, every table is bounded, and whatever
-is wrong becomes one `ModuleError`; content is sliced from the bytes, never decompressed or loaded. Only 64-bit
-files are read: 32-bit kernels lay out their tables differently.
+is wrong becomes one `ModuleError`; content is sliced from the bytes, never decompressed or loaded. Only
+64-bit files are read: 32-bit kernels lay out their tables differently.
 Source: System V ABI, ELF-64 object file format; include/linux/module.h for what the sections mean.
 """
 

@@ -1,8 +1,8 @@
 """Which symbols a kernel or a module exports, with the CRC of each, from the tables the loader itself reads.
 
-Rules: names come from `__ksymtab` and `__ksymtab_gpl` (position-relative entries of twelve bytes: value, name,
-namespace; in a module the offsets are still relocations), so that a stripped file reads like any other; a
-layout that is not this one is refused, never guessed.
+Rules: names come from `__ksymtab` and `__ksymtab_gpl` (position-relative entries of twelve bytes: value,
+name, namespace; in a module the offsets are still relocations), so that a stripped file reads like any other;
+a layout that is not this one is refused, never guessed.
 Source: include/asm-generic/export.h and kernel/module/main.c, Linux 4.19 to 6.18.
 """
 

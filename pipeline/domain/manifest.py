@@ -2,7 +2,7 @@
 
 Rules:
 1. It is made from the `.ko` files, not from what DKMS or a package says of them.
-2. A stage that offers anything but the expected modules, for that kernel, in `extra` or `updates`, is refused.
+2. A stage with anything but the expected modules, for that kernel, in `extra` or `updates`, is refused.
 3. Everything the final image takes from the stage is written in it; the `COPY` lines are generated from it.
 4. Paths in it have no character that a Containerfile, a shell or a glob gives a meaning to.
 5. Reading is strict: an unknown key, version or type is refused. Same manifest, same bytes.
@@ -42,7 +42,7 @@ _STAGE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ManifestFile:
-    """One module, as shipped: absolute path in the image, digest, size in bytes, and what it says of itself."""
+    """One module, as shipped: absolute path in the image, digest, size in bytes, and its own words."""
 
     path: str
     sha256: str

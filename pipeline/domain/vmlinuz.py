@@ -1,8 +1,9 @@
 """The kernel inside a bzImage: its release and the symbols it exports.
 
 Rules: the payload is found by the boot protocol's own fields (2.08 and later), never by scanning for magic
-bytes; a kernel packed or laid out in a way not known here is refused with that reason. Out of scope: EFI zboot
-and plain `Image` files (arm64), kernels packed with lz4, lzo, lzma or bzip2, protocols before 2.08 (2008).
+bytes; a kernel packed or laid out in a way not known here is refused with that reason. Out of
+scope: EFI zboot and plain `Image` files (arm64), kernels packed with lz4, lzo, lzma or bzip2, boot protocols
+before 2.08 (2008).
 Source: Documentation/arch/x86/boot.rst of Linux.
 """
 
