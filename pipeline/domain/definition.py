@@ -131,7 +131,7 @@ Source = Annotated[
 ]
 Scope = Annotated[
     str,
-    pattern(
+    Pattern(
         r"[a-z0-9](?:[a-z0-9.-]*[a-z0-9])?(?::[0-9]{1,5})?(?:/[a-z0-9._-]+)*",
         "scope: registry[:port][/path]",
         longest=1024,

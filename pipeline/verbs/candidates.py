@@ -1,0 +1,160 @@
+"""Turns a built image into a candidate: gates, push, read-back, record.
+
+Order: nothing is pushed before every gate let it go on; nothing is recorded before the registry gave back
+the digest that was pushed. A crash in between leaves at most an unrecorded candidate tag, never a record
+of an image that is not there.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from pipeline.domain.canonical import Json, canonical_digest
+from pipeline.domain.catalogue import AnyImage
+from pipeline.domain.gate import GateResult, Package, Subject
+from pipeline.domain.gates.registry import all_gates
+from pipeline.domain.image import Digest, ImageRef, candidate_tag
+from pipeline.domain.packages import installed_packages
+from pipeline.domain.record import Candidate, GateRecord, Origin, Parent, RecordedPins
+from pipeline.errors import NotFoundError, RegistryError
+from pipeline.verbs.check import CheckReport, check, require
+from pipeline.verbs.ports import Ledger, Run
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Built:
+    """An image the engine holds, not yet a candidate.
+
+    Attributes:
+        image: Its definition.
+        local: Its local tag.
+        kernel: Kernel release it must have, None where nothing is pinned.
+        started: When its build began, UTC.
+        parent, origin, pins: See `record.Candidate`.
+        evidence: Name to digest of what proves it so far.
+    """
+
+    image: AnyImage
+    local: str
+    kernel: str | None
+    started: dt.datetime
+    parent: Parent | None = None
+    origin: Origin | None = None
+    pins: RecordedPins | None = None
+    evidence: Mapping[str, Digest] = field(default_factory=dict)
+
+
+def examine(run: Run, built: Built) -> tuple[CheckReport, Digest | None]:
+    """Run every gate on a local image; return the report and the digest of its package set."""
+    expected = run.catalogue.expectations(built.image, built.kernel)
+
+    def inside(argv: Sequence[str], *, stdin: str = "", timeout: float = 120.0) -> object:
+        return run.engine.run(built.local, argv, stdin=stdin, timeout=timeout)
+
+    with run.open_tree(built.local) as tree:
+        packages = installed_packages(tree, inside)  # type: ignore[arg-type]
+        subject = Subject(
+            tier=built.image.tier,
+            tree=tree,
+            inside=inside,  # type: ignore[arg-type]
+            packages=packages,
+            expected=expected,
+            now=run.clock(),
+        )
+        return check(subject, all_gates()), _package_set(packages)
+
+
+def to_candidate(run: Run, built: Built) -> Candidate:
+    """Check, push and describe an image; the caller records it.
+
+    Raises:
+        GateRefusedError: A gate said no, or could not be checked; nothing was pushed.
+        RegistryError: The registry refused it, or holds something else under the tag afterwards.
+    """
+    name = f"{built.image.line}/{built.image.name}"
+    with run.reporter.stage(f"gates {name}"):
+        report, packages = examine(run, built)
+        require(report)
+    with run.reporter.stage(f"push {name}"):
+        ref = _push(run, built)
+    return describe(run, built, ref, report.results, packages)
+
+
+def describe(
+    run: Run, built: Built, ref: ImageRef, gates: Sequence[GateResult], packages: Digest | None
+) -> Candidate:
+    """Return the record of a candidate that lies at `ref` (tag and digest)."""
+    now = run.clock()
+    return Candidate(
+        time=now,
+        author=run.author,
+        run=run.folders.run,
+        line=built.image.line,
+        image=built.image.name,
+        tier=built.image.tier,
+        repository=ref.repository,
+        digest=ref.pinned,
+        tag=ref.tag or "",
+        parent=built.parent,
+        origin=built.origin,
+        pins=built.pins,
+        source=run.source,
+        gates=tuple(GateRecord.of(result) for result in gates),
+        builder=run.builder,
+        started=built.started,
+        finished=now,
+        packages=packages,
+        evidence=dict(built.evidence),
+    )
+
+
+def latest(ledger: Ledger, line: str, image: str) -> Candidate | None:
+    """Return the newest candidate of an image, or None."""
+    found = [one for one in ledger.read() if (one.line, one.image) == (line, image)]
+    return found[-1] if found else None
+
+
+def require_parent(run: Run, image: AnyImage) -> Candidate:
+    """Return the newest candidate of an image's parent.
+
+    Raises:
+        NotFoundError: There is none yet.
+    """
+    name = image.parent or ""
+    parent = latest(run.ledger, image.line, name)
+    if parent is None:
+        tier = run.catalogue.line(image.line).image(name).tier
+        raise NotFoundError(
+            f"{image.line}/{image.name} is built on {image.line}/{name}, which has no candidate yet",
+            hint=f"build it first: pipeline --line {image.line} build --tier {tier}",
+        )
+    return parent
+
+
+def _push(run: Run, built: Built) -> ImageRef:
+    identity = run.engine.id_of(built.local)
+    if identity is None:
+        raise NotFoundError(f"the engine has lost {built.local}", hint="build again")
+    config = Digest(identity if identity.startswith("sha256:") else f"sha256:{identity}")
+    tagged = run.catalogue.repository(built.image).tagged(candidate_tag(config))
+    pushed = run.engine.push(built.local, tagged, digest_file=run.folders.work / f"{config.short}.digest")
+    found = run.store.resolve(tagged).digest
+    if found != pushed:
+        raise RegistryError(
+            f"{tagged} was pushed as {pushed} but is {found}",
+            hint="another writer uses this tag, or the registry changes what it stores; nothing was recorded",
+        )
+    return ImageRef(repository=tagged.repository, tag=tagged.tag, digest=pushed)
+
+
+def _package_set(packages: tuple[Package, ...] | None) -> Digest | None:
+    if packages is None:
+        return None
+    rows: list[Json] = [[one.name, one.version, one.arch] for one in sorted(packages, key=_key)]
+    return canonical_digest(rows)
+
+
+def _key(package: Package) -> tuple[str, str, str]:
+    return package.name, package.version, package.arch
