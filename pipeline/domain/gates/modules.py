@@ -56,7 +56,7 @@ def one_kernel(subject: Subject) -> Finding:
     finding = _answer(problems, good=good, bad="the image has not exactly one complete kernel")
     if finding.verdict is Verdict.FAIL:
         return finding
-    kernel = _only_kernel(tree)
+    kernel = _kernel(subject)
     path = f"{MODULES}/{kernel}/vmlinuz"
     try:
         release = kernel_release(tree.read(path), path)
@@ -100,7 +100,7 @@ def _strays(tree: Tree) -> Iterator[str]:
 @_refusing
 def modules_present(subject: Subject) -> Finding:
     """Every expected set has a manifest, lists its modules, and each listed file is there, unchanged."""
-    kernel = _only_kernel(subject.tree)
+    kernel = _kernel(subject)
     manifests = _manifests(subject.tree)
     expected = {item.name: item for item in subject.expected.modules}
     problems = [f"{FOLDER}/{name}.json is missing" for name in sorted(expected.keys() - manifests)]
@@ -142,7 +142,7 @@ def _sha256(tree: Tree, entry: Entry) -> str:
 def modules_vermagic(subject: Subject) -> Finding:
     """Every out-of-tree module was built for this kernel with this kernel's options."""
     tree = subject.tree
-    kernel = _only_kernel(tree)
+    kernel = _kernel(subject)
     modules = [_module(tree, path) for path in _out_of_tree(tree, kernel)]
     if not modules:
         return Finding(verdict=Verdict.PASS, summary="there is no out-of-tree module")
@@ -183,7 +183,7 @@ def _an_in_tree_module(tree: Tree, kernel: str) -> ModuleFile | None:
 def modules_symbols(subject: Subject) -> Finding:
     """Every listed module finds each symbol it needs, in the right version, and depmod knows it."""
     tree = subject.tree
-    kernel = _only_kernel(tree)
+    kernel = _kernel(subject)
     paths = [file.path for manifest in _manifests(tree).values() for file in manifest.files]
     if not paths:
         return Finding(verdict=Verdict.PASS, summary="no manifest lists a module")
@@ -210,7 +210,7 @@ def modules_symbols(subject: Subject) -> Finding:
 def modules_only_manifest(subject: Subject) -> Finding:
     """No kernel module but the kernel's own and those of the manifests, anywhere in the image."""
     tree = subject.tree
-    kernel = _only_kernel(tree)
+    kernel = _kernel(subject)
     listed = {file.path for manifest in _manifests(tree).values() for file in manifest.files}
     own = _own_modules(tree, kernel)
     if own is None:
@@ -295,8 +295,11 @@ def upstream_version(version: str) -> str:
     return _REPACKED.sub("", without_epoch.rpartition("-")[0] or without_epoch)
 
 
-def _only_kernel(tree: Tree) -> str:
-    names = tree.list(MODULES)
+def _kernel(subject: Subject) -> str:
+    """Return the kernel that the module gates ask about: the expected one, else the only one there is."""
+    names = subject.tree.list(MODULES)
+    if subject.expected.kernel in names:
+        return str(subject.expected.kernel)
     if len(names) != 1:
         raise ModuleError(
             f"{MODULES} has {len(names)} entries ({', '.join(names) or 'none'}), not one kernel",
