@@ -49,7 +49,7 @@ class Completed:
 
 
 class Processes:
-    """Runs programs. Safe to use from several threads; `stop` ends what is under way.
+    """Runs programs. Safe to use from several threads; `stop_running` ends what is under way.
 
     Args:
         environment: The caller's environment; only names on the allow-list are passed on.
@@ -61,7 +61,6 @@ class Processes:
         self._environment = {**kept, "LC_ALL": "C.UTF-8", **(extra or {})}
         self._live: set[subprocess.Popen[Any]] = set()
         self._lock = threading.Lock()
-        self._stopped = False
 
     def which(self, program: str) -> str | None:
         """Return the path of a program on the allow-listed PATH, or None."""
@@ -151,10 +150,9 @@ class Processes:
             raise _failed(argv, None, f"no end after {timeout:.0f} s; the full log is {log}", "")
         return code
 
-    def stop(self) -> None:
-        """End every program under way; programs started later are ended at once."""
+    def stop_running(self) -> None:
+        """End every program under way; programs that clean up afterwards may still be started."""
         with self._lock:
-            self._stopped = True
             live = list(self._live)
         for child in live:
             _signal(child, signal.SIGTERM)
@@ -188,9 +186,6 @@ class Processes:
             raise _missing(argv[0]) from None
         with self._lock:
             self._live.add(child)
-            stopped = self._stopped
-        if stopped:
-            _end(child)
         try:
             with child:
                 try:

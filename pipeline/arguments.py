@@ -1,0 +1,162 @@
+"""The command line's words: options and verbs, nothing else, so that `--help` answers at once.
+
+Rules: this module imports the standard library only; each verb's parser names the function of `wiring` that
+does it, as text, so that nothing heavy is imported before it is needed.
+"""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any, NoReturn
+
+from pipeline import __version__
+from pipeline.errors import UsageError
+
+_DESCRIPTION = """\
+Builds, proves, releases and rolls back bootc operating-system images.
+
+The definitions are TOML files under images/<line>/; `pipeline plan` shows what they would build."""
+
+_EPILOG = """\
+exit codes: 0 done, 1 a gate or a check said no, 2 usage, others by kind (see the README).
+logs of every stage are kept below the state folder (--state, default .pipeline beside the images folder)."""
+
+
+class Parser(argparse.ArgumentParser):
+    """Raises instead of exiting: only `cli` turns errors into exit codes."""
+
+    def error(self, message: str) -> NoReturn:
+        """Raise the usage error.
+
+        Raises:
+            UsageError: Always.
+        """
+        raise UsageError(message, hint=f"see `{self.prog} --help`")
+
+
+def parser() -> Parser:
+    """Return the whole command line."""
+    top = Parser(
+        prog="pipeline",
+        description=_DESCRIPTION,
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    top.add_argument("--version", action="version", version=f"pipeline {__version__}")
+    top.add_argument("--images", metavar="DIR", default="images", help="folder of the definitions (images)")
+    top.add_argument("--state", metavar="DIR", help="folder for logs and work (.pipeline beside the images)")
+    top.add_argument("--line", metavar="LINE", help="line of images, a folder below the images folder")
+    top.add_argument("--json", action="store_true", help="print one JSON document on stdout")
+    loud = top.add_mutually_exclusive_group()
+    loud.add_argument("-v", "--verbose", action="store_true", help="show the output of every stage")
+    loud.add_argument("-q", "--quiet", action="store_true", help="show no progress")
+    verbs = top.add_subparsers(metavar="VERB", required=True, parser_class=Parser)
+    for add in (_plan, _pin, _build, _check, _log, _schema, _init, _doctor, _ci):
+        add(verbs)
+    return top
+
+
+def _verb(verbs: Any, name: str, does: str, *, text: str = "") -> Parser:
+    made: Parser = verbs.add_parser(
+        name,
+        help=does,
+        description=f"{does[0].upper()}{does[1:]}.\n\n{text}".strip(),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    made.set_defaults(verb=name)
+    return made
+
+
+def _selection(verb: Parser) -> None:
+    verb.add_argument("--tier", choices=("upstream", "base", "instance"), help="only images of this tier")
+    verb.add_argument("--image", metavar="NAME", action="append", default=[], help="only this image")
+
+
+def _plan(verbs: Any) -> None:
+    verb = _verb(verbs, "plan", "show what would be built, from which digest, with which pins")
+    _selection(verb)
+
+
+def _pin(verbs: Any) -> None:
+    verb = _verb(
+        verbs,
+        "pin",
+        "find the newest kernel for which every module compiles, and write it to pins.toml",
+        text="""\
+Asks the upstream image's own repositories which kernels have a kernel-devel, drops those outside a module's
+declared range, and proves the newest that is left by compiling. Failures are kept and not tried again.""",
+    )
+    verb.add_argument("--image", metavar="BASE", action="append", default=[], help="only this base")
+    verb.add_argument(
+        "--check", action="store_true", help="only say whether the pins still hold; build nothing"
+    )
+    verb.add_argument("--reprove", action="store_true", help="compile again even when nothing changed")
+    verb.add_argument(
+        "--kernel", metavar="RELEASE", help="pin this kernel by hand (needs --why and --expires)"
+    )
+    verb.add_argument("--why", metavar="TEXT", help="reason of a pin by hand")
+    verb.add_argument("--expires", metavar="YYYY-MM-DD", help="last day of a pin by hand")
+    verb.add_argument("--dry-run", action="store_true", help="show the candidates and what would be compiled")
+
+
+def _build(verbs: Any) -> None:
+    verb = _verb(
+        verbs,
+        "build",
+        "build candidates: never from a cache, through every gate, pushed by digest, recorded",
+    )
+    verb.add_argument(
+        "--tier", choices=("upstream", "base", "instance"), required=True, help="the tier to build"
+    )
+    verb.add_argument(
+        "--image", metavar="NAME", action="append", default=[], help="only this image of the tier"
+    )
+    verb.add_argument("--dry-run", action="store_true", help="show the plan and build nothing")
+
+
+def _check(verbs: Any) -> None:
+    verb = _verb(
+        verbs,
+        "check",
+        "run the image gates alone",
+        text="""\
+REF is a candidate in the registry (registry/path@sha256:… or registry/path:tag) or LINE/NAME for the newest
+candidate of an image.""",
+    )
+    verb.add_argument("ref", metavar="REF", nargs="?", help="the image")
+    verb.add_argument("--list", action="store_true", help="list the gates and what each asks")
+    verb.add_argument(
+        "--image", metavar="NAME", help="the definition REF is measured by, when it is no candidate"
+    )
+
+
+def _log(verbs: Any) -> None:
+    verb = _verb(verbs, "log", "show what the ledger recorded, newest last")
+    verb.add_argument("image", metavar="IMAGE", nargs="?", help="only this image: NAME or LINE/NAME")
+
+
+def _schema(verbs: Any) -> None:
+    verb = _verb(verbs, "schema", "print the JSON Schema of the definition files, for editors")
+    verb.add_argument(
+        "kind", metavar="KIND", nargs="?", help="settings, upstream, base or host; all when left out"
+    )
+
+
+def _init(verbs: Any) -> None:
+    verb = _verb(verbs, "init", "scaffold a new image repository that builds")
+    verb.add_argument("folder", metavar="DIR", help="folder to make; it must not hold anything yet")
+    verb.add_argument("--registry", metavar="HOST[:PORT]/PREFIX", help="where the images will live")
+    verb.add_argument("--insecure", action="store_true", help="speak plain HTTP to that registry")
+    verb.add_argument("--key", metavar="FILE", help="public key (PEM) that releases are signed with")
+    verb.add_argument("--dry-run", action="store_true", help="list the files and write none")
+
+
+def _doctor(verbs: Any) -> None:
+    _verb(verbs, "doctor", "show every tool, its version, and how to install what is missing")
+
+
+def _ci(verbs: Any) -> None:
+    group = _verb(verbs, "ci", "pipelines of CI systems")
+    inner = group.add_subparsers(metavar="ACTION", required=True, parser_class=Parser)
+    render = inner.add_parser("render", help="print the GitLab pipeline for the lines in images/")
+    render.set_defaults(verb="ci render")

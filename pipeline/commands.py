@@ -1,0 +1,210 @@
+"""One function a verb: reads its options, calls the verb with its parts, renders the result on stdout."""
+
+from __future__ import annotations
+
+import json
+import platform
+import sys
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from rich.console import Console, RenderableType
+
+from pipeline.domain.catalogue import Base, Upstream
+from pipeline.domain.image import Tier
+from pipeline.domain.record import Candidate
+from pipeline.errors import UsageError
+from pipeline.wiring import Parts, day_of, tier_of
+
+_WIDTH_OF_A_PIPE = 160
+
+
+def _print(parts: Parts, shown: Sequence[RenderableType], data: Any) -> None:
+    """Print JSON for programs, or tables and text for people."""
+    if parts.options.json:
+        sys.stdout.write(json.dumps(data, indent=2, ensure_ascii=False) + "\n")
+        return
+    width = None if sys.stdout.isatty() else _WIDTH_OF_A_PIPE
+    console = Console(file=sys.stdout, width=width, highlight=False, markup=False)
+    for one in shown:
+        console.print(one)
+
+
+def plan(parts: Parts) -> int:
+    """`plan`."""
+    from pipeline.adapters.pins import Pins  # noqa: PLC0415
+    from pipeline.render import plan as render  # noqa: PLC0415
+    from pipeline.verbs.plan import plan as verb  # noqa: PLC0415
+
+    lines = (
+        [parts.line] if parts.options.line or parts.options.image else list(parts.catalogue.lines.values())
+    )
+    plans = [
+        verb(
+            parts.catalogue,
+            line,
+            ledger=parts.ledger,
+            pins=Pins(line.pins),
+            tier=tier_of(parts.options.tier),
+            names=parts.options.image,
+        )
+        for line in lines
+    ]
+    _print(parts, [render.to_tree(one) for one in plans], {"plans": [render.to_json(one) for one in plans]})
+    return 0
+
+
+def _bases(parts: Parts) -> tuple[Base, ...]:
+    from pipeline.domain.plan import select  # noqa: PLC0415
+
+    found = select(parts.line, tier=Tier.BASE, names=parts.options.image)
+    return tuple(image for image in found if isinstance(image, Base))
+
+
+def pin(parts: Parts) -> int:
+    """`pin`, `pin --check`, `pin --kernel`, `pin --dry-run`."""
+    from pipeline.adapters.pins import Pins  # noqa: PLC0415
+    from pipeline.render import pins as render  # noqa: PLC0415
+    from pipeline.verbs import check_pins  # noqa: PLC0415
+    from pipeline.verbs import pin as verbs  # noqa: PLC0415
+    from pipeline.verbs.candidates import require_parent  # noqa: PLC0415
+
+    options = parts.options
+    bases = _bases(parts)
+    store = Pins(parts.line.pins)
+    source = parts.kernel_source(parts.line)
+    if options.kernel is not None and len(bases) != 1:
+        raise UsageError("--kernel pins one base", hint="name it with --image")
+    with parts.run() as run:
+
+        def ask(base: Base, parent: Candidate) -> verbs.Offer:
+            return verbs.ask(run, base, parent, source, arch=platform.machine())
+
+        if options.check:
+            verdicts = check_pins.check_pins(run, bases, store, ask)
+            _print(parts, [render.verdict_table(verdicts)], {"pins": render.verdict_json(verdicts)})
+            check_pins.require(verdicts)
+            return 0
+        made = []
+        for base in bases:
+            offer = ask(base, require_parent(run, base))
+            if options.dry_run:
+                _print(parts, [render.offer_table(base.name, offer)], render.offer_json(base.name, offer))
+                continue
+            if options.kernel is not None:
+                wish = verbs.ByHand(
+                    kernel=options.kernel,
+                    reason=options.why or "",
+                    expires=day_of(options.expires, "--expires"),
+                )
+                made.append((base.name, verbs.pin_by_hand(run, base, offer, store, wish)))
+            else:
+                made.append((base.name, verbs.pin(run, base, offer, store, reprove=options.reprove)))
+    if not options.dry_run:
+        shown = [render.pin_table(name, one) for name, one in made]
+        _print(parts, shown, {"pins": [render.pin_json(name, one) for name, one in made]})
+    return 0
+
+
+def build(parts: Parts) -> int:
+    """`build --tier …`."""
+    if parts.options.dry_run:
+        return plan(parts)
+    tier = Tier(parts.options.tier)
+    with parts.run() as run:
+        built = _BUILDERS[tier](parts, run)
+    from pipeline.render import candidates as render  # noqa: PLC0415
+
+    _print(parts, [render.candidate_table(built)], {"candidates": render.candidates_json(built)})
+    return 0
+
+
+def _build_upstreams(parts: Parts, run: Any) -> tuple[Candidate, ...]:
+    from pipeline.adapters.bootstrap import Bootstrapper  # noqa: PLC0415
+    from pipeline.domain.plan import select  # noqa: PLC0415
+    from pipeline.verbs.build import build_upstreams  # noqa: PLC0415
+
+    found = select(parts.line, tier=Tier.UPSTREAM, names=parts.options.image)
+    return build_upstreams(
+        run,
+        tuple(image for image in found if isinstance(image, Upstream)),
+        bootstrapper=Bootstrapper(parts.processes),
+        mirroring=parts.mirroring,
+    )
+
+
+def _build_bases(parts: Parts, run: Any) -> tuple[Candidate, ...]:
+    from pipeline.adapters.pins import Pins  # noqa: PLC0415
+    from pipeline.verbs import pin as pins  # noqa: PLC0415
+    from pipeline.verbs.build import build_bases  # noqa: PLC0415
+    from pipeline.verbs.check_pins import holds  # noqa: PLC0415
+
+    source = parts.kernel_source(parts.line)
+
+    def ask(base: Base, parent: Candidate) -> pins.Offer:
+        return pins.ask(run, base, parent, source, arch=platform.machine())
+
+    return build_bases(run, _bases(parts), Pins(parts.line.pins), images=parts.images, holds=holds(ask))
+
+
+_BUILDERS: dict[Tier, Callable[[Parts, Any], tuple[Candidate, ...]]] = {
+    Tier.UPSTREAM: _build_upstreams,
+    Tier.BASE: _build_bases,
+}
+
+
+def check(parts: Parts) -> int:
+    """`check REF` and `check --list`."""
+    from pipeline.domain.gates.registry import all_gates  # noqa: PLC0415
+    from pipeline.render import gates as render  # noqa: PLC0415
+
+    if parts.options.list:
+        gates = all_gates()
+        _print(parts, [render.gate_list(gates)], {"gates": render.gates_json(gates)})
+        return 0
+    if parts.options.ref is None:
+        raise UsageError("check needs a REF", hint="name an image, or use --list")
+    from pipeline.verbs.check import require  # noqa: PLC0415
+    from pipeline.verbs.check_ref import check_ref  # noqa: PLC0415
+
+    ref = parts.candidate_ref(parts.options.ref)
+    with parts.run() as run:
+        report = check_ref(run, ref, line=parts.options.line, image=parts.options.image)
+    _print(parts, [render.table(report)], render.to_json(report))
+    require(report)
+    return 0
+
+
+def log(parts: Parts) -> int:
+    """`log [IMAGE]`."""
+    from pipeline.render.log import show_log  # noqa: PLC0415
+    from pipeline.verbs.log import log as verb  # noqa: PLC0415
+
+    records = verb(parts.ledger, image=parts.options.image)
+    width = None if sys.stdout.isatty() else _WIDTH_OF_A_PIPE
+    console = Console(file=sys.stdout, width=width, highlight=False, markup=False)
+    show_log(records, console=console, as_json=parts.options.json)
+    return 0
+
+
+def schema(parts: Parts) -> int:
+    """`schema [KIND]`."""
+    from pipeline.domain.catalogue import nearest  # noqa: PLC0415
+    from pipeline.verbs.schema import Kind  # noqa: PLC0415
+    from pipeline.verbs.schema import schema as verb  # noqa: PLC0415
+
+    kind = parts.options.kind
+    if kind is not None and kind not in list(Kind):
+        raise UsageError(f"there is no definition of the kind {kind!r}", hint=nearest(kind, list(Kind)))
+    sys.stdout.write(json.dumps(verb(None if kind is None else Kind(kind)), indent=2) + "\n")
+    return 0
+
+
+VERBS: dict[str, Callable[[Parts], int]] = {
+    "plan": plan,
+    "pin": pin,
+    "build": build,
+    "check": check,
+    "log": log,
+    "schema": schema,
+}

@@ -1,0 +1,318 @@
+"""The composition root: joins verbs to adapters and renders what they return.
+
+Together with `cli` the only place that sees everything. The clock, the environment and randomness are read
+here and handed down.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import datetime as dt
+import getpass
+import os
+import platform
+import random
+import resource
+import secrets
+import socket
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pipeline.adapters.engine import Engine, detect_profile, registries_conf
+from pipeline.adapters.process import Processes
+from pipeline.adapters.workspace import Workspace
+from pipeline.domain.catalogue import Catalogue, Line
+from pipeline.domain.events import Reporter
+from pipeline.domain.image import ImageRef, Tier
+from pipeline.domain.record import Builder, SourceState
+from pipeline.domain.tree import Tree
+from pipeline.errors import NotFoundError, UsageError
+from pipeline.render import progress
+
+if TYPE_CHECKING:
+    import argparse
+
+    from pipeline.adapters.ledger import Ledger
+    from pipeline.adapters.registry import Registry
+    from pipeline.domain.kernel import KernelSource
+    from pipeline.verbs.mirror import MirrorOrder, MirrorResult
+    from pipeline.verbs.ports import Run
+
+_TOOLS_FOLDER = ".tools"
+_LIMITS = (("nofile", resource.RLIMIT_NOFILE), ("nproc", resource.RLIMIT_NPROC))
+
+
+class Parts:
+    """Makes each part once, when it is first asked for.
+
+    Args:
+        options: The parsed command line.
+        environment: The process's environment.
+    """
+
+    def __init__(self, options: argparse.Namespace, environment: Mapping[str, str]) -> None:
+        self.options = options
+        self.environment = environment
+        self.images = Path(options.images)
+        self.state = Path(options.state) if options.state else self.images.resolve().parent / ".pipeline"
+
+    @staticmethod
+    def clock() -> dt.datetime:
+        """Tell the time, UTC, in whole seconds."""
+        return dt.datetime.now(dt.UTC).replace(microsecond=0)
+
+    @cached_property
+    def processes(self) -> Processes:
+        """The door to other programs; tools fetched by the project go before the system's."""
+        tools = self.images.resolve().parent / _TOOLS_FOLDER / "bin"
+        path = os.pathsep.join([str(tools), self.environment.get("PATH", os.defpath)])
+        return Processes(environment={**self.environment, "PATH": path})
+
+    @cached_property
+    def catalogue(self) -> Catalogue:
+        """The definitions."""
+        from pipeline.adapters.definitions import load  # noqa: PLC0415 - verbs without definitions are quick
+
+        return load(self.images, registry=self.environment.get("PIPELINE_REGISTRY"))
+
+    @cached_property
+    def line(self) -> Line:
+        """The line that is asked for."""
+        return self.catalogue.line(self.options.line)
+
+    @cached_property
+    def reporter(self) -> Reporter:
+        """What shows progress, on stderr."""
+        mode = progress.choose(
+            json_events=self.options.json,
+            quiet=self.options.quiet,
+            verbose=self.options.verbose,
+            terminal=sys.stderr.isatty(),
+            ci=bool(self.environment.get("CI")),
+        )
+        return progress.make(mode, sys.stderr, clock=time.monotonic, verbose=self.options.verbose)
+
+    @cached_property
+    def run_id(self) -> str:
+        """Id of this run: its time and a few random digits."""
+        return f"{self.clock():%Y%m%dt%H%M%Sz}-{secrets.token_hex(3)}"
+
+    @cached_property
+    def engine(self) -> Engine:
+        """The container engine, called as this machine needs it."""
+        settings = self.catalogue.settings
+        conf: Path | None = None
+        if settings.registry.insecure:
+            self.state.mkdir(parents=True, exist_ok=True)
+            conf = self.state / "registries.conf"
+            conf.write_text(registries_conf(settings.registry.url), encoding="utf-8")
+        profile = detect_profile(
+            self.processes,
+            program=settings.engine.program,
+            runtime=settings.engine.runtime,
+            network=settings.build.network,
+            limits=_limits(),
+            registries_conf=conf,
+        )
+        return Engine(self.processes, profile)
+
+    @cached_property
+    def workspace(self) -> Workspace:
+        """This run's folders."""
+        return Workspace(self.state, run=self.run_id, remove_image=self._remove_image)
+
+    def _remove_image(self, tag: str) -> None:
+        self.engine.remove(tag)  # looked up late: runs that make no image never ask for an engine
+
+    @cached_property
+    def registry(self) -> Registry:
+        """The project's registry."""
+        return self.registry_at(
+            self.catalogue.settings.registry.url.partition("/")[0],
+            insecure=self.catalogue.settings.registry.insecure,
+        )
+
+    def registry_at(self, host: str, *, insecure: bool) -> Registry:
+        """Return a client of any registry, with the login the container tools have for it."""
+        from pipeline.adapters.credentials import find_credentials, login_files  # noqa: PLC0415
+        from pipeline.adapters.registry import Registry  # noqa: PLC0415
+
+        found = find_credentials(host, files=login_files(self.environment), environment=self.environment)
+        return Registry(host, insecure=insecure, credentials=found)
+
+    @cached_property
+    def author(self) -> tuple[str, str]:
+        """Name and address for the ledger's commits: CI's user, or the one of this machine."""
+        name = self.environment.get("GITLAB_USER_LOGIN") or _user()
+        address = self.environment.get("GITLAB_USER_EMAIL") or f"{_user()}@{socket.gethostname()}"
+        return name, address
+
+    @cached_property
+    def ledger(self) -> Ledger:
+        """The ledger, in the git repository of the definitions."""
+        from pipeline.adapters.ledger import Ledger  # noqa: PLC0415
+
+        settings = self.catalogue.settings.ledger
+        return Ledger(
+            self.images.resolve(),
+            branch=settings.branch,
+            remote=settings.remote,
+            identity=self.author,
+            clock=self.clock,
+            jitter=random.random,
+        )
+
+    @cached_property
+    def builder(self) -> Builder:
+        """Who builds: the CI job, or the user on this machine."""
+        job = self.environment.get("CI_JOB_URL")
+        kind = "CI runner" if self.environment.get("CI") else "workstation"
+        identity = job or f"{_user()}@{socket.gethostname()}"
+        return Builder(identity=identity, host=f"{kind}, {platform.machine()}, Linux {platform.release()}")
+
+    @cached_property
+    def source(self) -> SourceState:
+        """Git state of the definitions."""
+        from pipeline.adapters.sources import source_state  # noqa: PLC0415
+
+        return source_state(self.images.resolve())
+
+    def timestamp(self) -> int:
+        """Return what files of an image are dated: the commit's time, so that a rebuild gives the same bytes."""
+        if given := self.environment.get("SOURCE_DATE_EPOCH"):
+            return int(given)
+        folder = str(self.images.resolve())
+        done = self.processes.run(["git", "-C", folder, "log", "-1", "--format=%ct"], check=False)
+        return int(done.stdout) if done.code == 0 and done.stdout.strip() else int(self.clock().timestamp())
+
+    @contextlib.contextmanager
+    def open_tree(self, name: str) -> Iterator[Tree]:
+        """Open a local image's files."""
+        from pipeline.adapters.tree import MountedTree  # noqa: PLC0415
+
+        with self.engine.mounted(name) as root:
+            yield MountedTree(root)
+
+    @contextlib.contextmanager
+    def run(self) -> Iterator[Run]:
+        """Open a building run; at its end, however it ends, nothing of it is left but its logs."""
+        from pipeline.verbs.ports import Run  # noqa: PLC0415
+
+        with self.stopping(), self.workspace.opened():
+            yield Run(
+                catalogue=self.catalogue,
+                engine=self.engine,
+                store=self.registry,
+                ledger=self.ledger,
+                folders=self.workspace,
+                reporter=self.reporter,
+                open_tree=self.open_tree,
+                source=self.source,
+                builder=self.builder,
+                author=self.author[0],
+                timestamp=self.timestamp(),
+                clock=self.clock,
+            )
+
+    @contextlib.contextmanager
+    def stopping(self) -> Iterator[None]:
+        """End every program under way when the block is left by an exception."""
+        try:
+            yield
+        except BaseException:
+            self.processes.stop_running()
+            raise
+
+    def kernel_source(self, line: Line) -> KernelSource:
+        """Return what asks the line's package manager."""
+        upstream = line.upstreams[0]
+        if upstream.package_manager == "apt":
+            from pipeline.adapters.packages_apt import AptKernels  # noqa: PLC0415
+
+            return AptKernels(flavour=upstream.kernel_flavour)
+        from pipeline.adapters.packages_dnf import DnfKernels  # noqa: PLC0415
+
+        return DnfKernels(arch=upstream.kernel_flavour)
+
+    def mirroring(self, order: MirrorOrder, *, insecure_source: bool) -> MirrorResult:
+        """Mirror a vendor's image."""
+        from pipeline.adapters.cosign import Cosign  # noqa: PLC0415
+        from pipeline.adapters.skopeo import Skopeo  # noqa: PLC0415
+        from pipeline.verbs.mirror import mirror  # noqa: PLC0415
+
+        host = order.source.repository.registry
+        insecure = {host} if insecure_source else set()
+        if self.catalogue.settings.registry.insecure:
+            insecure.add(self.registry.host)
+        return mirror(
+            order,
+            source=self.registry_at(host, insecure=insecure_source),
+            destination=self.registry,
+            copier=Skopeo(self.processes, insecure=frozenset(insecure)),
+            verifier=Cosign(self.processes, insecure=frozenset(insecure)),
+        )
+
+    def candidate_ref(self, text: str) -> ImageRef:
+        """Return the image a user names: a reference, or LINE/NAME for its newest candidate.
+
+        Raises:
+            NotFoundError: There is no such candidate.
+            UsageError: It is neither.
+        """
+        line, slash, name = text.partition("/")
+        if slash and line in self.catalogue.lines and "/" not in name and ":" not in name:
+            from pipeline.verbs.candidates import latest  # noqa: PLC0415
+
+            self.catalogue.line(line).image(name)
+            found = latest(self.ledger, line, name)
+            if found is None:
+                raise NotFoundError(
+                    f"{text} has no candidate yet", hint=f"build it: pipeline --line {line} build"
+                )
+            return ImageRef(repository=found.repository, tag=found.tag, digest=found.digest)
+        return ImageRef.parse(text)
+
+
+def run_verb(options: argparse.Namespace, *, environment: Mapping[str, str]) -> int:
+    """Do the verb that was asked for and return the exit code."""
+    from pipeline import commands  # noqa: PLC0415 - needs this module
+
+    return commands.VERBS[options.verb](Parts(options, environment))
+
+
+def tier_of(text: str | None) -> Tier | None:
+    """Return a tier by its name on the command line."""
+    return None if text is None else Tier(text)
+
+
+def day_of(text: str | None, option: str) -> dt.date:
+    """Return a day written YYYY-MM-DD.
+
+    Raises:
+        UsageError: It is missing or no day.
+    """
+    try:
+        return dt.date.fromisoformat(text or "")
+    except ValueError:
+        raise UsageError(f"{option} {text or 'is missing'}: no day", hint="write YYYY-MM-DD") from None
+
+
+def _limits() -> tuple[str, ...]:
+    """Return limits containers can be given here: an unprivileged engine may not raise its own."""
+    found: list[str] = []
+    for name, number in _LIMITS:
+        _, hard = resource.getrlimit(number)
+        if hard != resource.RLIM_INFINITY:
+            found.append(f"{name}={hard}:{hard}")
+    return tuple(found)
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return f"uid {os.getuid()}"
