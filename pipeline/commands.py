@@ -12,6 +12,7 @@ from rich.console import Console, RenderableType
 
 from pipeline.domain.catalogue import Base, Upstream
 from pipeline.domain.image import Tier
+from pipeline.domain.offer import Offer
 from pipeline.domain.record import Candidate
 from pipeline.errors import UsageError
 from pipeline.wiring import Parts, day_of, tier_of
@@ -77,7 +78,7 @@ def pin(parts: Parts) -> int:
         raise UsageError("--kernel pins one base", hint="name it with --image")
     with parts.run() as run:
 
-        def ask(base: Base, parent: Candidate) -> verbs.Offer:
+        def ask(base: Base, parent: Candidate) -> Offer:
             return verbs.ask(run, base, parent, source, arch=platform.machine())
 
         if options.check:
@@ -141,7 +142,7 @@ def _build_bases(parts: Parts, run: Any) -> tuple[Candidate, ...]:
 
     source = parts.kernel_source(parts.line)
 
-    def ask(base: Base, parent: Candidate) -> pins.Offer:
+    def ask(base: Base, parent: Candidate) -> Offer:
         return pins.ask(run, base, parent, source, arch=platform.machine())
 
     return build_bases(run, _bases(parts), Pins(parts.line.pins), images=parts.images, holds=holds(ask))

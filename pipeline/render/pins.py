@@ -9,9 +9,9 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
+from pipeline.domain.offer import Offer
 from pipeline.domain.pin import Pin, PinState, PinVerdict
 from pipeline.domain.text import plain
-from pipeline.verbs.pin import Offer
 
 _COLOURS = {PinState.HOLDS: "green", PinState.OBSOLETE: "yellow", PinState.GONE: "red"}
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from pipeline.domain.catalogue import Base
+from pipeline.domain.offer import Offer
 from pipeline.domain.pin import Pin, PinState, PinVerdict
 from pipeline.domain.record import Candidate
 from pipeline.errors import PinError, PinGoneError, PinObsoleteError
 from pipeline.verbs.candidates import require_parent
-from pipeline.verbs.pin import Offer, missing_from, verdict
+from pipeline.verbs.pin import missing_from, verdict
 from pipeline.verbs.ports import PinStore, Run
 
 Ask = Callable[[Base, Candidate], Offer]

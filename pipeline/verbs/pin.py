@@ -9,7 +9,6 @@ same versions is not compiled again unless asked to.
 from __future__ import annotations
 
 import datetime as dt
-import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -18,47 +17,18 @@ from pipeline.domain.gates.modules import upstream_version
 from pipeline.domain.image import Digest
 from pipeline.domain.kernel import (
     DeclaredRange,
-    Dropped,
     KernelCandidate,
     KernelSource,
     PinSearch,
     Workshop,
     exclude,
 )
+from pipeline.domain.offer import Offer
 from pipeline.domain.pin import Failure, PassedOver, Pin, PinFile, PinState, PinVerdict
 from pipeline.domain.record import Candidate
 from pipeline.errors import BuildFailedError, PinError, UsageError
 from pipeline.verbs.module_stages import ModuleOrder, build_module
 from pipeline.verbs.ports import PinStore, Run
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Offer:
-    """What the repositories offer a base now.
-
-    Attributes:
-        parent: The candidate whose repositories were asked.
-        kept: Kernels worth a compile, newest first.
-        dropped: The others, with the reason.
-        modules: Module set to the newest package version.
-        userspace: Userspace package to the newest version.
-        candidates: All kernels, newest first.
-    """
-
-    parent: Candidate
-    candidates: tuple[KernelCandidate, ...]
-    kept: tuple[KernelCandidate, ...]
-    dropped: tuple[Dropped, ...]
-    modules: Mapping[str, str]
-    userspace: Mapping[str, str]
-
-    def candidate(self, release: str) -> KernelCandidate | None:
-        """Return a kernel by release."""
-        return next((one for one in self.candidates if one.release == release), None)
-
-    def newer(self, release: str) -> tuple[KernelCandidate, ...]:
-        """Return the kernels newer than one, newest first; all when it is not offered."""
-        return tuple(itertools.takewhile(lambda one: one.release != release, self.candidates))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
