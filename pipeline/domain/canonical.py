@@ -1,0 +1,81 @@
+r"""Canonical JSON: one value, one sequence of bytes, so that a hash of it names the value.
+
+Rules: keys sorted by code point, no spaces, UTF-8 as it is (no `\u` escapes but those JSON demands), whole
+numbers only and only those every reader keeps exactly, one newline at the end. Reading is as strict: bytes
+that are not what writing would give are refused. (RFC 8785 differs: it sorts by UTF-16 and rounds numbers.)
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any, NoReturn, TypeAlias
+
+from pipeline.domain.image import Digest
+
+Json: TypeAlias = "bool | int | str | Sequence[Json] | Mapping[str, Json] | None"
+"""What can be written: no floats, no bytes, keys are text."""
+
+LARGEST = 2**53 - 1
+"""Greatest whole number, either sign, that readers with 64-bit floats keep exactly (RFC 8259, section 6)."""
+
+
+def canonical_json(value: Json) -> bytes:
+    """Return the one byte form of a value.
+
+    Raises:
+        TypeError: It holds a float or another thing JSON or this form does not have.
+        ValueError: A number is too large, a text is no valid Unicode, or the value holds itself.
+    """
+    try:
+        text = json.dumps(_plain(value), ensure_ascii=False, sort_keys=True, separators=(",", ":"))
+        return text.encode() + b"\n"
+    except UnicodeEncodeError as error:
+        raise ValueError("a text holds a lone surrogate, which UTF-8 cannot write") from error
+    except RecursionError as error:
+        raise ValueError("the value is nested too deeply") from error
+
+
+def canonical_digest(value: Json) -> Digest:
+    """Return the sha256 of the value's canonical bytes (raises as `canonical_json` does)."""
+    return Digest(f"sha256:{hashlib.sha256(canonical_json(value)).hexdigest()}")
+
+
+def parse_canonical(data: bytes) -> Any:
+    """Return the value whose canonical bytes these are.
+
+    Raises:
+        ValueError: They are no JSON, or not the one form of what they say (a key twice, spaces, a float).
+    """
+    try:
+        value = json.loads(data.decode(), parse_float=_refuse, parse_constant=_refuse)
+    except RecursionError as error:
+        raise ValueError("the value is nested too deeply") from error
+    if canonical_json(value) != data:
+        raise ValueError("the bytes are not in canonical form")
+    return value
+
+
+def _plain(value: Json) -> Json:
+    if value is None or isinstance(value, str | bool):
+        return value
+    if isinstance(value, int):
+        if abs(value) > LARGEST:
+            raise ValueError(f"{value} is too large a number")
+        return value
+    if isinstance(value, Mapping):
+        return {_key(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    raise TypeError(f"{type(value).__name__} has no canonical form")
+
+
+def _key(key: object) -> str:
+    if not isinstance(key, str):
+        raise TypeError(f"a key is text, not {type(key).__name__}")
+    return key
+
+
+def _refuse(text: str) -> NoReturn:
+    raise ValueError(f"{text} is no whole number")
