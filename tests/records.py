@@ -1,0 +1,98 @@
+"""Candidates for tests: one that is complete, and strategies that make any."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime as dt
+
+from hypothesis import strategies as st
+
+from pipeline.domain.gate import Verdict
+from pipeline.domain.image import RELEASE_TAG, Digest, Repository, Tier
+from pipeline.domain.record import (
+    Builder,
+    Candidate,
+    GateRecord,
+    Origin,
+    Parent,
+    RecordedPins,
+    SourceState,
+    harmless,
+)
+
+NOON = dt.datetime(2026, 11, 21, 12, 0, 0, tzinfo=dt.UTC)
+
+
+def digest(number: int) -> Digest:
+    return Digest(f"sha256:{number:064x}")
+
+
+def candidate(number: int = 1, **changes: object) -> Candidate:
+    """A base image of the Debian line; the number makes it another one."""
+    base = Candidate(
+        time=NOON + dt.timedelta(seconds=number),
+        author="Ada <ada@example.org>",
+        run="run-1",
+        line="debian",
+        image="base",
+        tier=Tier.BASE,
+        repository=Repository(registry="127.0.0.1:5000", path="os/debian/base"),
+        digest=digest(number),
+        tag=f"candidate-{number:016x}",
+        parent=Parent(image="debian/upstream", digest=digest(7)),
+        pins=RecordedPins(kernel="6.12.94+deb13-amd64", kernel_devel="6.12.94-1", modules={"zfs": "2.3.2"}),
+        source=SourceState(commit="a" * 40, clean=True),
+        gates=(GateRecord(gate="one-kernel", verdict=Verdict.PASS, summary="one kernel"),),
+        builder=Builder(identity="ada@laptop", host="workstation"),
+        started=NOON,
+        finished=NOON + dt.timedelta(minutes=5),
+        packages=digest(8),
+        evidence={"build.log": digest(9)},
+    )
+    return dataclasses.replace(base, **changes)  # type: ignore[arg-type]
+
+
+times = st.datetimes(min_value=dt.datetime(1970, 1, 1), timezones=st.just(dt.UTC)).map(  # noqa: DTZ001
+    lambda moment: moment.replace(microsecond=0)
+)
+digests = st.binary(min_size=32, max_size=32).map(lambda data: Digest(f"sha256:{data.hex()}"))
+texts = st.text(max_size=60).map(harmless)
+words = texts.filter(bool)
+names = st.from_regex(r"[a-z0-9](?:[a-z0-9-]{0,20}[a-z0-9])?", fullmatch=True)
+tags = st.from_regex(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,60}", fullmatch=True).filter(
+    lambda tag: not RELEASE_TAG.fullmatch(tag)
+)
+sources = st.builds(
+    SourceState,
+    commit=st.none() | st.binary(min_size=20, max_size=20).map(bytes.hex),
+    clean=st.none() | st.just(False),
+    dirty=st.lists(words, max_size=3).map(tuple),
+) | st.builds(SourceState, commit=st.just("b" * 64), clean=st.just(True))
+gates = st.builds(GateRecord, gate=words, verdict=st.sampled_from(Verdict), summary=texts)
+pins = st.builds(
+    RecordedPins, kernel=words, kernel_devel=words, modules=st.dictionaries(words, words, max_size=3)
+)
+candidates = st.builds(
+    Candidate,
+    time=times,
+    author=words,
+    run=words,
+    line=names,
+    image=names,
+    tier=st.sampled_from(Tier),
+    repository=st.builds(
+        Repository, registry=st.sampled_from(["localhost", "127.0.0.1:5000", "[::1]:5000"]), path=names
+    ),
+    digest=digests,
+    tag=tags,
+    parent=st.none() | st.builds(Parent, image=words, digest=digests),
+    origin=st.none() | st.builds(Origin, reference=words, digest=digests),
+    pins=st.none() | pins,
+    source=sources,
+    gates=st.lists(gates, max_size=3).map(tuple),
+    builder=st.builds(Builder, identity=words, host=words),
+    started=times,
+    finished=times,
+    packages=st.none() | digests,
+    evidence=st.dictionaries(words, digests, max_size=3),
+)
