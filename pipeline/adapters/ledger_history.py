@@ -171,7 +171,8 @@ def _records(commit: str, files: Sequence[tuple[str, bytes]]) -> tuple[Record, .
         records = [parse_record(path, data) for path, data in files]
     except LedgerError as error:
         raise LedgerError(f"commit {commit}: {error.message}", hint=error.hint) from error
-    return tuple(sorted(records, key=lambda record: (record.time, record.title, record.id)))
+    # A tree keeps no order of its own; the path ends in the id, so equal times and titles stay in its order.
+    return tuple(sorted(records, key=lambda record: (record.time, record.title)))
 
 
 def _damaged(commit: str, what: str) -> LedgerError:

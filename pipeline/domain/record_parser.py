@@ -82,6 +82,8 @@ def _parser(path: str, document: dict[str, Any]) -> Callable[[dict[str, Any]], R
 
 
 def _exactly(record: Record, path: str, data: bytes, document: dict[str, Any]) -> Record:
+    if record_bytes(record) == data and record_path(record) == path:
+        return record
     unknown = sorted(document.keys() - record_json(record).keys())
     if unknown:
         raise _broken(f"{path}: unknown key {plain(unknown[0])!r}")
@@ -90,9 +92,7 @@ def _exactly(record: Record, path: str, data: bytes, document: dict[str, Any]) -
         raise _broken(f"{path}: the content was changed, its id does not fit it")
     if record_bytes(record) != data:
         raise _broken(f"{path}: it holds keys or forms that a {record.kind} does not have")
-    if record_path(record) != path:
-        raise _broken(f"{path}: the record belongs at {record_path(record)}")
-    return record
+    raise _broken(f"{path}: the record belongs at {record_path(record)}")
 
 
 def _candidate(document: dict[str, Any]) -> Candidate:
