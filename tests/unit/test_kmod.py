@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import gzip
 import hashlib
+import random
 import struct
 
 import elfkit
@@ -134,6 +135,27 @@ def test_unpacking_stops_at_the_limit(packing: str) -> None:
     with pytest.raises(ModuleError, match="unpacks to more than 1 MiB"):
         unpack(packing, bomb, "bomb", limit=1 << 20)
     assert len(unpack(packing, bomb, "bomb", limit=8 << 20)) == 8 << 20
+
+
+@pytest.mark.parametrize("packing", ["gz", "xz", "zst"])
+def test_the_limit_is_met_before_the_rest_is_looked_at(packing: str) -> None:
+    noise = random.Random(1).randbytes(3 << 20)
+    with pytest.raises(ModuleError, match="unpacks to more than 1 MiB"):
+        unpack(packing, elfkit.pack(noise, packing)[: 2 << 20], "cut", limit=1 << 20)
+
+
+def test_of_a_field_given_twice_the_first_counts_as_in_the_kernel() -> None:
+    info = b"vermagic=6.12.94 SMP\0vermagic=6.12.117 SMP\0version=1\0version=2\0"
+    module = parse_module("a-b.ko", elfkit.write_elf([elfkit.Part(".modinfo", info)]))
+    assert (module.kernel, module.version, module.name) == ("6.12.94", "1", "a_b")
+
+
+def test_a_section_that_leaves_the_file_is_refused() -> None:
+    data = bytearray(elfkit.write_elf([elfkit.Part(".modinfo", b"vermagic=1 \0")]))
+    (headers,) = struct.unpack_from("<Q", data, 40)
+    struct.pack_into("<Q", data, headers + 64 + 32, len(data))
+    with pytest.raises(ModuleError, match="reaches past the end"):
+        parse_module("a.ko", bytes(data))
 
 
 def test_a_section_count_without_a_table_does_not_hang() -> None:
