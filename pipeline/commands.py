@@ -25,10 +25,14 @@ def _print(parts: Parts, shown: Sequence[RenderableType], data: Any) -> None:
     if parts.options.json:
         sys.stdout.write(json.dumps(data, indent=2, ensure_ascii=False) + "\n")
         return
-    width = None if sys.stdout.isatty() else _WIDTH_OF_A_PIPE
-    console = Console(file=sys.stdout, width=width, highlight=False, markup=False)
+    console = _console()
     for one in shown:
         console.print(one)
+
+
+def _console() -> Console:
+    width = None if sys.stdout.isatty() else _WIDTH_OF_A_PIPE
+    return Console(file=sys.stdout, width=width, highlight=False, markup=False)
 
 
 def plan(parts: Parts) -> int:
@@ -161,7 +165,10 @@ def check(parts: Parts) -> int:
 
     if parts.options.list:
         gates = all_gates()
-        _print(parts, [render.gate_list(gates)], {"gates": render.gates_json(gates)})
+        if parts.options.json:
+            _print(parts, [], {"gates": render.list_to_json(gates)})
+        else:
+            render.show_list(gates, _console())
         return 0
     if parts.options.ref is None:
         raise UsageError("check needs a REF", hint="name an image, or use --list")
@@ -171,7 +178,10 @@ def check(parts: Parts) -> int:
     ref = parts.candidate_ref(parts.options.ref)
     with parts.run() as run:
         report = check_ref(run, ref, line=parts.options.line, image=parts.options.image)
-    _print(parts, [render.table(report)], render.to_json(report))
+    if parts.options.json:
+        _print(parts, [], render.to_json(report))
+    else:
+        render.show(report, _console())
     require(report)
     return 0
 
@@ -182,9 +192,7 @@ def log(parts: Parts) -> int:
     from pipeline.verbs.log import log as verb  # noqa: PLC0415
 
     records = verb(parts.ledger, image=parts.options.image)
-    width = None if sys.stdout.isatty() else _WIDTH_OF_A_PIPE
-    console = Console(file=sys.stdout, width=width, highlight=False, markup=False)
-    show_log(records, console=console, as_json=parts.options.json)
+    show_log(records, console=_console(), as_json=parts.options.json)
     return 0
 
 

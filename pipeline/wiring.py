@@ -43,6 +43,8 @@ if TYPE_CHECKING:
     from pipeline.verbs.ports import Run
 
 _TOOLS_FOLDER = ".tools"
+_CAP_SYS_RESOURCE = 24
+_SAFE_LIMIT = 30000
 _LIMITS = (("nofile", resource.RLIMIT_NOFILE), ("nproc", resource.RLIMIT_NPROC))
 
 
@@ -182,7 +184,7 @@ class Parts:
         return source_state(self.images.resolve())
 
     def timestamp(self) -> int:
-        """Return what files of an image are dated: the commit's time, so that a rebuild gives the same bytes."""
+        """Return the date of an image's files: the commit's, so that a rebuild gives the same bytes."""
         if given := self.environment.get("SOURCE_DATE_EPOCH"):
             return int(given)
         folder = str(self.images.resolve())
@@ -302,12 +304,19 @@ def day_of(text: str | None, option: str) -> dt.date:
 
 
 def _limits() -> tuple[str, ...]:
-    """Return limits containers can be given here: an unprivileged engine may not raise its own."""
+    """Return limits containers can be given where nobody may raise one; elsewhere the engine's own are right.
+
+    The engine lowers its own limits while it starts, so what is passed on stays below common pid ranges.
+    """
+    status = Path("/proc/self/status").read_text(encoding="ascii", errors="replace")
+    effective = next((line.split()[1] for line in status.splitlines() if line.startswith("CapEff")), "0")
+    if os.geteuid() != 0 or int(effective, 16) >> _CAP_SYS_RESOURCE & 1:
+        return ()
     found: list[str] = []
     for name, number in _LIMITS:
         _, hard = resource.getrlimit(number)
-        if hard != resource.RLIM_INFINITY:
-            found.append(f"{name}={hard}:{hard}")
+        value = _SAFE_LIMIT if hard == resource.RLIM_INFINITY else min(hard, _SAFE_LIMIT)
+        found.append(f"{name}={value}:{value}")
     return tuple(found)
 
 
