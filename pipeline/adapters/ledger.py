@@ -47,9 +47,10 @@ Check = Callable[[tuple[Record, ...]], None]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _View:
-    """What a look found: the local tip, and the checked history that counts."""
+    """What a look found: the tips here and on the remote, and the checked history that counts."""
 
     local: str | None
+    remote: str | None
     history: History
 
 
@@ -113,9 +114,9 @@ class Ledger:
             LedgerError: The ledger is damaged, rewritten or not understood.
             LedgerRemoteError: The remote cannot be reached.
         """
-        history = self._look(offline=offline).history
-        self._remember(history, there=self.shared and not offline)
-        return history.records
+        view = self._look(offline=offline)
+        self._remember(view.history, there=view.remote is not None)
+        return view.history.records
 
     def verify(self) -> int:
         """Read and check everything anew, and return the number of records (errors as `read`)."""
@@ -158,7 +159,7 @@ class Ledger:
             try:
                 view = self._look()
                 new = self._extended(view.history, records, check, waiting=shared)
-                if new == view.history.tip:
+                if new == (view.remote if shared else view.local):
                     break
                 reason = self._publish(new) if shared else self._advance(view.local, new)
             except LedgerRemoteError as error:
@@ -182,23 +183,23 @@ class Ledger:
         local = self._local_tip()
         if local is None and here is not None:
             raise _rewritten(f"the branch {self._branch} is gone", f"git branch {self._branch} {here}")
-        tip = local
+        remote = None
         if not offline and self.shared:
-            tip = self._remote_tip(have=(here, there, local)) or self._unpublished(local, there)
-        history = load(self._repo, tip, self._known)
-        if not offline and there is not None and there not in history.positions:
+            remote = self._remote_tip(have=(here, there, local))
+            self._refuse_gone(remote, there)
+        history = load(self._repo, remote or local, self._known)
+        if remote is not None and there is not None and there not in history.positions:
             raise _rewritten(
                 f"{self._remote} no longer holds {there[:12]}, seen before", self._restore(there)
             )
         self._fits(history, local, here)
         self._known = history
-        return _View(local=local, history=history)
+        return _View(local=local, remote=remote, history=history)
 
-    def _unpublished(self, local: str | None, there: str | None) -> str | None:
-        """The remote has no ledger yet: ours is the one to publish, unless it had one before."""
-        if there is not None:
+    def _refuse_gone(self, remote: str | None, there: str | None) -> None:
+        """A remote without the branch has no ledger yet and gets ours, unless it had one before."""
+        if remote is None and there is not None:
             raise _rewritten(f"{self._remote} has no branch {self._branch} any more", self._restore(there))
-        return local
 
     def _fits(self, history: History, local: str | None, here: str | None) -> None:
         """Refuse a local branch that has another history, or less of it than was seen in this clone."""

@@ -357,11 +357,14 @@ def test_a_remote_that_is_not_set_up_means_no_remote(repo: Path) -> None:
     assert book.read() == (candidate(1),)
 
 
-def test_a_local_ledger_is_published_when_a_remote_comes(hub: Path) -> None:
+@pytest.mark.parametrize("number", [1, 2])
+def test_a_local_ledger_is_published_when_a_remote_comes(hub: Path, number: int) -> None:
     path = clone(hub, "one")
     ledger(path).append([candidate(1)])
-    ledger(path, "origin").append([candidate(2)])
-    assert ledger(clone(hub, "two"), "origin").read() == (candidate(1), candidate(2))
+    assert ledger(path, "origin").read() == (candidate(1),)
+    ledger(path, "origin").append([candidate(number)])
+    assert ledger(clone(hub, "two"), "origin").read() == ledger(path).read()
+    assert candidate(number) in ledger(path, "origin").read()
 
 
 def test_two_unrelated_histories_are_not_mixed(hub: Path) -> None:
