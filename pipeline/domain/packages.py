@@ -83,7 +83,10 @@ def rpm_database(tree: Tree) -> str | None:
 
 
 def rpm_packages(inside: Inside) -> tuple[Package, ...] | None:
-    """Return what `rpm -qa` inside the image says; None when it failed, said nothing, or made no sense."""
+    """Return what `rpm -qa` inside the image says; None when it failed or made no sense.
+
+    Empty is an answer: Debian's rpm makes an empty database beside dpkg's full one.
+    """
     said = inside(["rpm", "-qa", "--qf", _QUERY])
     if said.code != 0:
         return None
@@ -97,7 +100,7 @@ def rpm_packages(inside: Inside) -> tuple[Package, ...] | None:
         if package is None:
             return None
         found.append(package)
-    return tuple(found) or None
+    return tuple(found)
 
 
 def _package(name: str, version: str, arch: str) -> Package | None:

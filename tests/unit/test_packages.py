@@ -78,8 +78,14 @@ def test_rpm_is_asked_inside_only_where_its_database_is() -> None:
 
 def test_an_rpm_that_fails_or_says_nonsense_is_none() -> None:
     tree = MemoryTree({"/usr/share/rpm/rpmdb.sqlite": b"x", "/var/lib/dpkg/status": STATUS})
-    for answer in (Answers(127), Answers(1, "bash\t1\tx\n"), Answers(0), Answers(0, "error: no database\n")):
+    for answer in (Answers(127), Answers(1, "bash\t1\tx\n"), Answers(0, "error: no database\n")):
         assert installed_packages(tree, answer) is None
+
+
+def test_an_empty_rpm_database_adds_nothing_to_dpkgs_and_is_nothing_alone() -> None:
+    beside = MemoryTree({"/var/lib/rpm/rpmdb.sqlite": b"x", "/var/lib/dpkg/status": STATUS})
+    assert len(installed_packages(beside, Answers(0)) or ()) == 3
+    assert installed_packages(MemoryTree({"/var/lib/rpm/rpmdb.sqlite": b"x"}), Answers(0)) is None
 
 
 @settings(derandomize=True, deadline=None, max_examples=500)
