@@ -197,6 +197,8 @@ def exclude(
         reason = next((text for text in reasons if text), None)
         if not candidate.devel:
             reason = "its kernel-devel is not in the repositories"
+        elif not candidate.in_image and not candidate.image_packages:
+            reason = "the kernel itself is neither in the image nor in the repositories"
         if reason is None:
             kept.append(candidate)
         else:

@@ -26,12 +26,12 @@ Linux-Minimum: 4.18
 """
 
 
-def candidate(release: str, *, devel: bool = True) -> KernelCandidate:
+def candidate(release: str, *, devel: bool = True, image: bool = True) -> KernelCandidate:
     return KernelCandidate(
         release=release,
         package_version=release,
         devel_package="d" if devel else "",
-        image_packages=(),
+        image_packages=("i",) if image else (),
         in_image=False,
         devel=devel,
     )
@@ -126,7 +126,13 @@ def test_hostile_text_never_raises(text: str, release: str) -> None:
 def test_candidates_are_dropped_with_the_reason_and_the_order_kept() -> None:
     declared = DeclaredRange(source="zfs META", rule=RangeRule.SERIES, maximum="6.15")
     kept, dropped = exclude(
-        [candidate("6.16.1"), candidate("6.15.2"), candidate("6.14.9", devel=False), candidate("6.12.1")],
+        [
+            candidate("6.16.1"),
+            candidate("6.15.2"),
+            candidate("6.14.9", devel=False),
+            candidate("6.13.7", image=False),
+            candidate("6.12.1"),
+        ],
         [declared],
         arch="x86_64",
     )
@@ -134,6 +140,7 @@ def test_candidates_are_dropped_with_the_reason_and_the_order_kept() -> None:
     assert [(d.release, d.reason) for d in dropped] == [
         ("6.16.1", "zfs META: the newest kernel it declares is 6.15"),
         ("6.14.9", "its kernel-devel is not in the repositories"),
+        ("6.13.7", "the kernel itself is neither in the image nor in the repositories"),
     ]
 
 
