@@ -289,7 +289,7 @@ class LiveReporter(_Base):
         return Group(table)
 
     def _print(self, mark: Text, text: Text) -> None:
-        self._console.print(mark + text, soft_wrap=True)
+        self._console.print(Text.assemble(mark, text), soft_wrap=True)
 
 
 def seconds(value: float) -> str:
