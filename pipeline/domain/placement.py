@@ -1,7 +1,9 @@
 """Where the entries of a tree land on a base, and which of them do not fit.
 
 Rules:
-1. A directory the base has stays as it is, mode and owner too; the tree's entry for it is left out.
+1. A directory the base has stays as it is, mode and owner too; the tree's entry for it is left out. Where
+   something is written into it, the layer restates it exactly as the base has it: an engine makes a
+   directory that a layer only implies anew, 0755 and root's, and would so reset a mode such as /tmp's.
 2. A link of the base is never replaced by a directory, and a link at the top of the file system by nothing.
 3. `/bin`, `/sbin`, `/lib*` and `/usr/sbin` that the base links into `/usr` are the same place by definition
    of the merged /usr: what the tree has below them is written to the real directory. Below any other link
@@ -58,7 +60,8 @@ class Placement:
     """What will be written.
 
     Attributes:
-        entries: Entries by their real paths, parents before children, sorted.
+        entries: Entries by their real paths, parents before children, sorted; the base's own directories
+            above them are restated among them.
         kept: Directories of the base for which the tree has another mode or owner, which it did not get.
     """
 
@@ -75,7 +78,8 @@ def place(tree: Iterable[TreeEntry], base: PathLookup) -> Placement:
     placer = _Placer(base)
     for entry in sorted(tree, key=lambda entry: entry.path.split("/")):
         placer.take(entry)
-    ordered = sorted(placer.placed.values(), key=lambda entry: entry.path.split("/"))
+    written = {**placer.restated(), **placer.placed}
+    ordered = sorted(written.values(), key=lambda entry: entry.path.split("/"))
     return Placement(entries=tuple(ordered), kept=tuple(sorted(placer.kept)))
 
 
@@ -110,6 +114,21 @@ class _Placer:
             raise _misfit(entry.path, f"is a directory, but the base has {_named(self.base, path)} there")
         if (before.mode, before.uid, before.gid) != (entry.mode, entry.uid, entry.gid):
             self.kept.add(before.path)
+
+    def restated(self) -> dict[str, TreeEntry]:
+        """Return the base's directories above everything that was placed, as the base has them."""
+        found: dict[str, TreeEntry] = {}
+        for path in self.placed:
+            parent = posixpath.dirname(path)
+            while parent != "/" and parent not in found and parent not in self.placed:
+                known = self.base.entry(parent)
+                if known is None:
+                    raise AssertionError(f"{parent} was found before")  # pragma: no cover
+                found[parent] = TreeEntry(
+                    path=parent, type=FileType.DIRECTORY, mode=known.mode, uid=known.uid, gid=known.gid
+                )
+                parent = posixpath.dirname(parent)
+        return found
 
     def _add(self, entry: TreeEntry) -> None:
         if entry.path in self.placed:
