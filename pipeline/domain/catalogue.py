@@ -6,15 +6,17 @@ replaces the parent's list; a link with an empty target takes the inherited link
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from pipeline.domain import gate
 from pipeline.domain.definition import Bootstrap, Mirror, Settings
 from pipeline.domain.host import HostDefinition
 from pipeline.domain.image import Repository, Tier
+from pipeline.domain.merge import Origin
+from pipeline.domain.nearest import nearest as nearest  # noqa: PLC0414 - other modules take it from here
 from pipeline.errors import UsageError
 
 
@@ -109,9 +111,22 @@ class Base(Image):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Instance(Image):
-    """One host's image."""
+    """One host's image.
+
+    Attributes:
+        definition: The host with its roles merged in.
+        texts: Bytes of each key that brings a file (`files./etc/motd`), templates filled in.
+        materials: Files of the line's folder that the definition names, by path.
+        values: The merged values as plain data, and `origins`: where each dotted key stands.
+        warnings: One loud line for each rule the host is excused from.
+    """
 
     definition: HostDefinition
+    texts: Mapping[str, bytes] = field(default_factory=dict)
+    materials: Mapping[str, bytes] = field(default_factory=dict)
+    values: Mapping[str, Any] = field(default_factory=dict)
+    origins: Mapping[str, tuple[Origin, ...]] = field(default_factory=dict)
+    warnings: tuple[str, ...] = ()
     all_modules: tuple[ResolvedModule, ...] = ()
 
     @property
@@ -225,12 +240,3 @@ def _expected(module: ResolvedModule) -> gate.ModuleExpectation:
     return gate.ModuleExpectation(
         name=module.name, kernel_modules=module.kernel_modules, userspace=module.userspace
     )
-
-
-def nearest(wrong: str, right: Iterable[str]) -> str:
-    """Return a hint that names the nearest right name, or all there are."""
-    names = sorted(right)
-    close = difflib.get_close_matches(wrong, names, n=1, cutoff=0.5)
-    if close:
-        return f"did you mean {close[0]}?"
-    return f"there are: {', '.join(names[:20])}" if names else "there are none yet"

@@ -19,7 +19,6 @@ from pipeline.domain.catalogue import (
     Persistence,
     ResolvedModule,
     Upstream,
-    nearest,
 )
 from pipeline.domain.definition import (
     BaseDefinition,
@@ -30,7 +29,11 @@ from pipeline.domain.definition import (
 )
 from pipeline.domain.gate import Waiver
 from pipeline.domain.host import HostDefinition
+from pipeline.domain.host_rules import Surroundings, excused, faults
 from pipeline.domain.image import Tier
+from pipeline.domain.merge import Merged
+from pipeline.domain.nearest import nearest
+from pipeline.domain.prepared import prepare
 from pipeline.errors import Problem
 
 AnyDefinition = UpstreamDefinition | BaseDefinition | HostDefinition
@@ -39,12 +42,23 @@ _PARENT_TIERS = {Tier.BASE: (Tier.UPSTREAM, Tier.BASE), Tier.INSTANCE: (Tier.BAS
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Parsed:
-    """One definition that was read: its name (the file's stem), file, and the line of each dotted key."""
+    """One definition that was read.
+
+    Attributes:
+        name: The file's stem.
+        file: The file as problems name it.
+        definition: Its content, a host's with its roles.
+        lines: Line of each dotted key.
+        merged: A host's values and their origins.
+        materials: Files of the line's folder that a host names, by path.
+    """
 
     name: str
     file: str
     definition: AnyDefinition
     lines: Mapping[str, int] = field(default_factory=dict)
+    merged: Merged | None = None
+    materials: Mapping[str, bytes] = field(default_factory=dict)
 
     @property
     def tier(self) -> Tier:
@@ -64,18 +78,34 @@ class Parsed:
 
     def problem(self, key: str, message: str, hint: str) -> Problem:
         """Return a problem at one of its keys."""
-        return Problem(file=self.file, line=self.lines.get(key), key=key, message=message, hint=hint)
+        origin = self.merged.origin(key) if self.merged is not None else None
+        file, line = (self.file, self.lines.get(key)) if origin is None else (origin.file, origin.line)
+        return Problem(file=file, line=line, key=key, message=message, hint=hint)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LineSource:
-    """What was read of one line; `broken` are names whose file had problems of its own."""
+    """What was read of one line.
+
+    Attributes:
+        name: Its name.
+        folder: Its folder.
+        shown: Its folder as problems name it.
+        containerfiles: The folder of its Containerfiles.
+        parsed: Its definitions.
+        broken: Names whose file had problems of its own.
+        registry: `host[:port][/prefix]` of the project's own images.
+        allow: Scopes that every host of the project trusts.
+    """
 
     name: str
     folder: Path
+    shown: str
     containerfiles: Path
     parsed: tuple[Parsed, ...]
     broken: frozenset[str] = frozenset()
+    registry: str = ""
+    allow: tuple[str, ...] = ()
 
 
 def resolve(source: LineSource) -> tuple[Line, tuple[Problem, ...]]:
@@ -91,7 +121,8 @@ def resolve(source: LineSource) -> tuple[Line, tuple[Problem, ...]]:
         ready = [parsed for parsed in waiting.values() if parsed.parent is None or parsed.parent in images]
         for parsed in ready:
             if _fits(parsed, by_name):
-                images[parsed.name] = _image(parsed, images, source)
+                images[parsed.name], found = _image(parsed, images, source)
+                problems += found
             del waiting[parsed.name]
         progress = bool(ready)
     problems += [problem for parsed in waiting.values() for problem in _cycle(parsed, by_name)]
@@ -178,14 +209,16 @@ def _cycle(parsed: Parsed, by_name: Mapping[str, Parsed]) -> Iterator[Problem]:
         )
 
 
-def _image(parsed: Parsed, images: Mapping[str, AnyImage], source: LineSource) -> AnyImage:
+def _image(
+    parsed: Parsed, images: Mapping[str, AnyImage], source: LineSource
+) -> tuple[AnyImage, tuple[Problem, ...]]:
     parent = images[parsed.parent] if parsed.parent is not None else None
     match parsed.definition:
         case UpstreamDefinition() as definition:
-            return _upstream(parsed, definition, source)
+            return _upstream(parsed, definition, source), ()
         case BaseDefinition() as definition:
             assert parent is not None and not isinstance(parent, Instance)  # noqa: S101, PT018
-            return _base(parsed, definition, parent, source)
+            return _base(parsed, definition, parent, source), ()
         case HostDefinition() as definition:
             assert isinstance(parent, Base)  # noqa: S101
             return _instance(parsed, definition, parent, source)
@@ -230,9 +263,22 @@ def _base(parsed: Parsed, definition: BaseDefinition, parent: Upstream | Base, s
     )
 
 
-def _instance(parsed: Parsed, definition: HostDefinition, parent: Base, source: LineSource) -> Instance:
+def _instance(
+    parsed: Parsed, definition: HostDefinition, parent: Base, source: LineSource
+) -> tuple[Instance, tuple[Problem, ...]]:
     own = definition.containerfile
-    return Instance(
+    persistence = _persistence(parent.persistence, definition.persistence)
+    built_in = {
+        "hostname": definition.hostname,
+        "image": parsed.name,
+        "line": source.name,
+        "registry": source.registry,
+    }
+    texts, problems = prepare(definition, parsed.materials, built_in, shown=source.shown)
+    scopes = (source.registry, *source.allow) if source.registry else ()
+    around = Surroundings(scopes=scopes, links=persistence.links, texts=texts)
+    found = [parsed.problem(one.key, one.message, one.hint) for one in faults(definition, around)]
+    instance = Instance(
         line=source.name,
         name=parsed.name,
         file=parsed.file,
@@ -241,11 +287,17 @@ def _instance(parsed: Parsed, definition: HostDefinition, parent: Base, source: 
         containerfile=source.containerfiles / own if own else None,
         package_manager=parent.package_manager,
         kernel_flavour=parent.kernel_flavour,
-        persistence=_persistence(parent.persistence, definition.persistence),
+        persistence=persistence,
         gates=_gates(parent.gates, definition.gates),
         definition=definition,
         all_modules=parent.all_modules,
+        texts=texts,
+        materials=parsed.materials,
+        values=parsed.merged.values if parsed.merged else {},
+        origins=parsed.merged.origins if parsed.merged else {},
+        warnings=excused(definition),
     )
+    return instance, (*problems, *found)
 
 
 def _module(module: Module, source: LineSource) -> ResolvedModule:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 POLICY = "/etc/containers/policy.json"
 KEYS = "/etc/pki/containers"
@@ -24,17 +24,23 @@ class Trust:
         registry: `host[:port][/prefix]` of the project's own images.
         keys: File name to PEM public key; any of them may have signed (so that keys can be rotated).
         allow: Scopes (`registry[/path]`) that may be pulled from without a signature.
+        signed: Further scopes that are signed by others: scope to file name and PEM public key.
     """
 
     registry: str
     keys: Mapping[str, str]
     allow: Sequence[str] = ()
+    signed: Mapping[str, tuple[str, str]] = field(default_factory=dict)
 
 
 def trust_files(trust: Trust) -> Mapping[str, bytes]:
     """Return the files of the policy: absolute path in the image to content; all are mode 0644, root's."""
-    keys = {f"{KEYS}/{name}": text.encode() for name, text in sorted(trust.keys.items())}
-    attachments = f"docker:\n  {json.dumps(trust.registry)}:\n    use-sigstore-attachments: true\n"
+    texts = {**dict(trust.signed.values()), **trust.keys}
+    keys = {f"{KEYS}/{name}": text.encode() for name, text in sorted(texts.items())}
+    attachments = "docker:\n" + "".join(
+        f"  {json.dumps(scope)}:\n    use-sigstore-attachments: true\n"
+        for scope in [trust.registry, *sorted(trust.signed)]
+    )
     return {
         POLICY: json.dumps(policy(trust), indent=2).encode() + b"\n",
         f"{REGISTRIES_D}/pipeline.yaml": attachments.encode(),
@@ -44,16 +50,23 @@ def trust_files(trust: Trust) -> Mapping[str, bytes]:
 
 def policy(trust: Trust) -> dict[str, object]:
     """Return policy.json's content."""
+    scopes: dict[str, object] = {scope: [{"type": "insecureAcceptAnything"}] for scope in sorted(trust.allow)}
+    for scope, (name, _) in sorted(trust.signed.items()):
+        scopes[scope] = [_signed([name])]
+    scopes[trust.registry] = [_signed(sorted(trust.keys))]
+    return {"default": [{"type": "reject"}], "transports": {"docker": scopes}}
+
+
+def _signed(names: Sequence[str]) -> dict[str, object]:
+    """Return the requirement of a signature by one of the keys."""
     signed: dict[str, object] = {
         "type": "sigstoreSigned",
         "signedIdentity": {"type": "matchRepository"},
     }
-    paths = [f"{KEYS}/{name}" for name in sorted(trust.keys)]
+    paths = [f"{KEYS}/{name}" for name in names]
     # keyPaths came with containers/image 5.33; a single key stays readable for hosts that are older.
     if len(paths) == 1:
         signed["keyPath"] = paths[0]
     else:
         signed["keyPaths"] = paths
-    scopes: dict[str, object] = {scope: [{"type": "insecureAcceptAnything"}] for scope in sorted(trust.allow)}
-    scopes[trust.registry] = [signed]
-    return {"default": [{"type": "reject"}], "transports": {"docker": scopes}}
+    return signed

@@ -14,8 +14,8 @@ from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
-from pipeline.domain.catalogue import nearest
 from pipeline.domain.definition import Definition
+from pipeline.domain.nearest import nearest
 from pipeline.errors import Problem
 
 Model = TypeVar("Model", bound=Definition)
@@ -41,6 +41,26 @@ def validate(
     except ValidationError as error:
         problems = [_problem(model, detail, file, lines) for detail in error.errors(include_url=False)]
         return tuple(sorted(problems, key=lambda problem: (problem.line or 0, problem.key)))
+
+
+def partial_problems(
+    model: type[Definition], values: Mapping[str, Any], *, file: str, lines: Mapping[str, int]
+) -> tuple[Problem, ...]:
+    """Return the problems of a file that is only a part of a definition: nothing is missing yet."""
+    try:
+        model.model_validate(values)
+    except ValidationError as error:
+        details = [one for one in error.errors(include_url=False) if not _of_the_whole(one)]
+        problems = [_problem(model, detail, file, lines) for detail in details]
+        return tuple(sorted(problems, key=lambda problem: (problem.line or 0, problem.key)))
+    return ()
+
+
+def _of_the_whole(detail: ErrorDetails) -> bool:
+    """Whether a fault can only be seen when all parts are together: a missing key, a rule of a table."""
+    return detail["type"] == "missing" or (
+        detail["type"] == "value_error" and isinstance(detail["input"], Mapping)
+    )
 
 
 def _problem(model: type[Definition], detail: ErrorDetails, file: str, lines: Mapping[str, int]) -> Problem:

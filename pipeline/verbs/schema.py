@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from pipeline.domain.definition import BaseDefinition, Definition, Settings, UpstreamDefinition
-from pipeline.domain.host import HostDefinition
+from pipeline.domain.host import HostDefinition, RoleDefinition
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 
@@ -18,6 +18,7 @@ class Kind(enum.StrEnum):
     SETTINGS = "settings"
     UPSTREAM = "upstream"
     BASE = "base"
+    ROLE = "role"
     HOST = "host"
 
 
@@ -25,6 +26,7 @@ MODELS: Mapping[Kind, type[Definition]] = {
     Kind.SETTINGS: Settings,
     Kind.UPSTREAM: UpstreamDefinition,
     Kind.BASE: BaseDefinition,
+    Kind.ROLE: RoleDefinition,
     Kind.HOST: HostDefinition,
 }
 

@@ -13,7 +13,7 @@ import pytest
 from pipeline.verbs.schema import MODELS, Kind, schema
 
 IMAGES = Path(__file__).parents[2] / "images"
-FOLDER = {Kind.UPSTREAM: "upstream", Kind.BASE: "base", Kind.HOST: "hosts"}
+FOLDER = {Kind.UPSTREAM: "upstream", Kind.BASE: "base", Kind.ROLE: "roles", Kind.HOST: "hosts"}
 
 
 def shipped() -> Iterator[tuple[Kind, Path]]:
