@@ -233,12 +233,15 @@ class Parts:
         """Return what asks the line's package manager."""
         upstream = line.upstreams[0]
         if upstream.package_manager == "apt":
-            from pipeline.adapters.packages_apt import AptKernels  # noqa: PLC0415
+            from pipeline.adapters.packages_apt import AptSource  # noqa: PLC0415
 
-            return AptKernels(flavour=upstream.kernel_flavour)
-        from pipeline.adapters.packages_dnf import DnfKernels  # noqa: PLC0415
+            return AptSource(upstream.kernel_flavour)
+        from pipeline.adapters.packages_dnf import DnfSource  # noqa: PLC0415
 
-        return DnfKernels(arch=upstream.kernel_flavour)
+        folder = line.folder / "repos"
+        return DnfSource(
+            {path.name: path.read_text(encoding="utf-8") for path in sorted(folder.glob("*.repo"))}
+        )
 
     def mirroring(self, order: MirrorOrder, *, insecure_source: bool) -> MirrorResult:
         """Mirror a vendor's image."""

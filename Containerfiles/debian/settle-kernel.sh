@@ -29,6 +29,10 @@ depmod -a "$release"
 dracut --force --no-hostonly --kver "$release" "$directory/initramfs.img"
 chmod 0644 "$directory/initramfs.img"
 
+# Identities that packages made up while they were installed; a host makes its own.
+rm -f /etc/hostid /etc/ssh/ssh_host_*_key /etc/ssh/ssh_host_*_key.pub /var/lib/systemd/random-seed
+: > /etc/machine-id
+
 apt-get clean
 find /var/lib/apt/lists -mindepth 1 -delete
 find /var/log /tmp /var/tmp -mindepth 1 ! -type d -delete
