@@ -145,6 +145,7 @@ def _schema(verbs: Any) -> None:
 def _init(verbs: Any) -> None:
     verb = _verb(verbs, "init", "scaffold a new image repository that builds")
     verb.add_argument("folder", metavar="DIR", help="folder to make; it must not hold anything yet")
+    verb.add_argument("--lines", metavar="LINE", default="all", help="only this line of the scaffold (all)")
     verb.add_argument("--registry", metavar="HOST[:PORT]/PREFIX", help="where the images will live")
     verb.add_argument("--insecure", action="store_true", help="speak plain HTTP to that registry")
     verb.add_argument("--key", metavar="FILE", help="public key (PEM) that releases are signed with")

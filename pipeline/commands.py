@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import platform
 import sys
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 from rich.console import Console, RenderableType
@@ -209,6 +211,69 @@ def schema(parts: Parts) -> int:
     return 0
 
 
+def doctor(parts: Parts) -> int:
+    """`doctor`."""
+    from pipeline.adapters.probe import SystemProbe  # noqa: PLC0415
+    from pipeline.render import doctor as render  # noqa: PLC0415
+    from pipeline.verbs.doctor import doctor as verb  # noqa: PLC0415
+    from pipeline.verbs.doctor import refuse  # noqa: PLC0415
+
+    report = verb(SystemProbe(parts.processes, user=parts.user, uid=os.geteuid()))
+    _print(parts, [render.as_tables(report)], render.as_json(report))
+    refuse(report)
+    return 0
+
+
+def init(parts: Parts) -> int:
+    """`init DIR`."""
+    from pipeline.adapters.scaffold import ScaffoldFolder, installed_source  # noqa: PLC0415
+    from pipeline.verbs.init import init as verb  # noqa: PLC0415
+
+    options = parts.options
+    made = verb(
+        ScaffoldFolder(installed_source()),
+        Path(options.folder),
+        line=options.lines,
+        registry=options.registry,
+        insecure=options.insecure,
+        release_key=_text_of(options.key),
+        dry_run=options.dry_run,
+    )
+    did = "wrote" if made.written else "would write"
+    shown = [f"{did} {len(made.files)} files for {', '.join(made.lines)} to {made.directory}", *made.files]
+    data = {
+        "directory": str(made.directory),
+        "lines": made.lines,
+        "files": made.files,
+        "written": made.written,
+    }
+    _print(parts, shown, data)
+    return 0
+
+
+def _text_of(path: str | None) -> str | None:
+    if path is None:
+        return None
+    try:
+        return Path(path).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"{path} cannot be read: {error}", hint="name a readable text file") from error
+
+
+def ci_render(parts: Parts) -> int:
+    """`ci render`."""
+    from pipeline.verbs import ci_render as verb  # noqa: PLC0415
+
+    settings = parts.catalogue.settings
+    wanted = verb.CiSettings(registry=settings.registry.url, branch=settings.ledger.branch)
+    text = verb.ci_render(verb.lines_of(parts.catalogue), wanted)
+    if parts.options.json:
+        _print(parts, [], {"gitlab": text})
+    else:
+        sys.stdout.write(text)
+    return 0
+
+
 VERBS: dict[str, Callable[[Parts], int]] = {
     "plan": plan,
     "pin": pin,
@@ -216,4 +281,7 @@ VERBS: dict[str, Callable[[Parts], int]] = {
     "check": check,
     "log": log,
     "schema": schema,
+    "doctor": doctor,
+    "init": init,
+    "ci render": ci_render,
 }

@@ -146,6 +146,11 @@ class Parts:
         found = find_credentials(host, files=login_files(self.environment), environment=self.environment)
         return Registry(host, insecure=insecure, credentials=found)
 
+    @property
+    def user(self) -> str:
+        """Name of the user on this machine."""
+        return _user()
+
     @cached_property
     def author(self) -> tuple[str, str]:
         """Name and address for the ledger's commits: CI's user, or the one of this machine."""
@@ -238,7 +243,7 @@ class Parts:
             return AptSource(upstream.kernel_flavour)
         from pipeline.adapters.packages_dnf import DnfSource  # noqa: PLC0415
 
-        folder = line.folder / "repos"
+        folder = line.containerfiles / "repos"
         return DnfSource(
             {path.name: path.read_text(encoding="utf-8") for path in sorted(folder.glob("*.repo"))}
         )

@@ -90,7 +90,10 @@ class _Loader:
             return None
         values = dict(source.values)
         if registry is not None and isinstance(values.get("registry", {}), dict):
-            values["registry"] = {**values.get("registry", {}), "url": registry}
+            # Plain HTTP was allowed for the registry of the settings, not for whatever replaces it.
+            local = registry.startswith(("127.0.0.1", "localhost", "[::1]"))
+            table = values.get("registry", {})
+            values["registry"] = {**table, "url": registry, **({} if local else {"insecure": False})}
         result = validate(Settings, values, file=source.file, lines=source.lines)
         if isinstance(result, tuple):
             self.problems.extend(result)

@@ -47,6 +47,8 @@ The images of this repository are built, checked and recorded by `pipeline`. Wha
 
 ```sh
 git init && git add . && git commit -m "Start from the scaffold of pipeline"
+cosign generate-key-pair                   # keep cosign.key safe and out of the repository …
+mkdir -p images/keys && mv cosign.pub images/keys/release.pub   # … hosts trust this half
 pipeline doctor                            # every program that is needed, and how to install it
 pipeline plan                              # what would be built, from what
 {commands}
@@ -79,6 +81,7 @@ def init(
     line: str = ALL,
     registry: str | None = None,
     insecure: bool = False,
+    release_key: str | None = None,
     dry_run: bool = False,
 ) -> InitResult:
     """Write a new image repository.
@@ -89,6 +92,7 @@ def init(
         line: One line, or "all".
         registry: `host[:port][/prefix]` of the images; the scaffold's when not given.
         insecure: Speak plain HTTP to `registry`.
+        release_key: PEM public key that releases will be signed with; without one the owner adds it later.
         dry_run: Check and list, write nothing.
 
     Raises:
@@ -98,13 +102,26 @@ def init(
     lines = _chosen(scaffold.lines(), line)
     if insecure and registry is None:
         raise UsageError("--insecure says how to speak to a registry", hint="name it with --registry")
-    files = _repository(scaffold.files(lines), lines, registry=registry, insecure=insecure)
+    files = (
+        *_repository(scaffold.files(lines), lines, registry=registry, insecure=insecure),
+        *_release_key(release_key),
+    )
     scaffold.check(directory)
     if not dry_run:
         scaffold.write(directory, files)
     return InitResult(
         directory=directory, lines=lines, files=tuple(file.path for file in files), written=not dry_run
     )
+
+
+def _release_key(text: str | None) -> tuple[ScaffoldFile, ...]:
+    if text is None:
+        return ()
+    if not text.startswith("-----BEGIN PUBLIC KEY-----"):
+        raise UsageError(
+            "the release key is no PEM public key", hint="give the .pub file of `cosign generate-key-pair`"
+        )
+    return (ScaffoldFile(path="images/keys/release.pub", content=text.encode()),)
 
 
 def _chosen(lines: Sequence[str], line: str) -> tuple[str, ...]:
