@@ -249,6 +249,8 @@ class HostDefinition(Shared):
     """The base this host is built on."""
     hostname: Hostname
     """The host's name; unique in its line."""
+    hostid: Annotated[str, Pattern(r"[0-9a-f]{8}", "host id: eight hexadecimal digits")] | None = None
+    """Id by which ZFS tells this host from others that see the same disks; unique in its line."""
     roles: tuple[Name, ...] = ()
     """Roles this host has; see `roles/`."""
     drop: tuple[KeyPath, ...] = ()

@@ -147,17 +147,13 @@ def _duplicate_names(source: LineSource) -> Iterator[Problem]:
 
 
 def _duplicate_hosts(source: LineSource) -> Iterator[Problem]:
-    first: dict[str, Parsed] = {}
-    for parsed in source.parsed:
-        if isinstance(parsed.definition, HostDefinition):
-            hostname = parsed.definition.hostname
-            other = first.setdefault(hostname, parsed)
-            if other is not parsed:
-                yield parsed.problem(
-                    "hostname",
-                    f"hostname {hostname!r} is already used in {other.file}",
-                    "give each host of a line a hostname of its own",
-                )
+    for key in ("hostname", "hostid"):
+        first: dict[str, Parsed] = {}
+        for parsed in source.parsed:
+            value = getattr(parsed.definition, key, None)
+            if value is not None and (other := first.setdefault(value, parsed)) is not parsed:
+                message = f"{key} {value!r} is already used in {other.file}"
+                yield parsed.problem(key, message, f"give each host of a line a {key} of its own")
 
 
 def _wrong_parent(parsed: Parsed, by_name: Mapping[str, Parsed], source: LineSource) -> Iterator[Problem]:

@@ -24,8 +24,10 @@ _KINDS: tuple[tuple[str, re.Pattern[str]], ...] = tuple(
 _WORD = r"pass(?:word|wd|phrase)?|secret|token|api[_-]?key|private[_-]?key|access[_-]?key|credentials?"
 _NAME = re.compile(rf"(?:.*[_.-])?(?:{_WORD})", re.IGNORECASE)
 _REFERENCE = re.compile(
-    r"/\S*|\{\{.*\}\}|(?:true|false|yes|no|none|null|required|optional|[0-9]+)", re.IGNORECASE
+    r"/\S*|[{\[(<$].*|(?:true|false|yes|no|none|null|required|optional|[0-9]+)|[a-z_]+(?:\.[a-z_]+){2,}",
+    re.IGNORECASE,
 )
+"""What stands where a secret could stand and is none: a path, a bracket, a switch, a name with dots."""
 _ASSIGNED = re.compile(
     rf"""(?im)^[ \t"']*(?P<name>[\w.-]*?(?:{_WORD}))["']?[ \t]*[:=][ \t]*["']?(?P<value>[^\s"'#,;]+)"""
 )

@@ -24,6 +24,8 @@ def machine(host: Instance) -> Iterator[TreeEntry]:
     """Yield everything that is neither account, container nor policy."""
     head, definition = made_from(host.file), host.definition
     yield file("/etc/hostname", f"{definition.hostname}\n")
+    if definition.hostid is not None:
+        yield file("/etc/hostid", int(definition.hostid, 16).to_bytes(4, "little"))
     if definition.timezone is not None:
         yield link("/etc/localtime", f"../usr/share/zoneinfo/{definition.timezone}")
     if definition.locale is not None:
