@@ -19,7 +19,7 @@ def cosign_program() -> str:
     """Return cosign's path; fail the test without one."""
     found = shutil.which("cosign", path=os.pathsep.join((str(_TOOLS), os.environ.get("PATH", ""))))
     if found is None:
-        pytest.fail("cosign is not installed; install it: scripts/fetch-cosign .tools")
+        pytest.fail("cosign is not installed; install it: scripts/fetch-cosign .tools/bin")
     return found
 
 

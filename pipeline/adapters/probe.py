@@ -17,6 +17,7 @@ from pipeline.domain.tool import Fact, Tool, ToolReport
 from pipeline.errors import PipelineError
 
 _ASK_SECONDS = 30.0
+_INFO_SECONDS = 60.0  # it waits for the store's lock while images are built
 _ROOM = 20 * 10**9
 """Bytes a build of one line needs at its widest: two module builders, the base, and its layers packed."""
 
@@ -82,7 +83,7 @@ class SystemProbe:
 
     def _engine_info(self) -> Any:
         try:
-            return self._processes.json(["podman", "info", "--format", "json"], timeout=_ASK_SECONDS)
+            return self._processes.json(["podman", "info", "--format", "json"], timeout=_INFO_SECONDS)
         except (PipelineError, OSError):
             return None
 

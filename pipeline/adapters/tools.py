@@ -65,8 +65,8 @@ TOOLS: tuple[Tool, ...] = (
         feature=(("sign", "--help"), "--use-signing-config=true"),
         packages={Family.APT: "cosign", Family.DNF: "cosign"},
         install={
-            "debian-12": "scripts/fetch-cosign .tools",
-            "debian-13": "scripts/fetch-cosign .tools",
+            "debian-12": "scripts/fetch-cosign .tools/bin",
+            "debian-13": "scripts/fetch-cosign .tools/bin",
             "centos": "go install github.com/sigstore/cosign/v3/cmd/cosign@latest",
             "rhel": "go install github.com/sigstore/cosign/v3/cmd/cosign@latest",
             "ubuntu": "go install github.com/sigstore/cosign/v3/cmd/cosign@latest",

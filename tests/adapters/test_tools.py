@@ -32,8 +32,8 @@ ARCH = "ID=arch\n"
         ("docker-registry", FEDORA, "dnf install --assumeyes docker-distribution"),
         ("createrepo_c", UBUNTU, "apt-get install --yes createrepo-c"),
         ("rpmbuild", DEBIAN_13, "apt-get install --yes rpm"),
-        ("cosign", DEBIAN_12, "scripts/fetch-cosign .tools"),
-        ("cosign", DEBIAN_13, "scripts/fetch-cosign .tools"),
+        ("cosign", DEBIAN_12, "scripts/fetch-cosign .tools/bin"),
+        ("cosign", DEBIAN_13, "scripts/fetch-cosign .tools/bin"),
         ("cosign", DEBIAN_SID, "apt-get install --yes cosign"),
         ("cosign", FEDORA, "dnf install --assumeyes cosign"),
         ("cosign", CENTOS, "go install github.com/sigstore/cosign/v3/cmd/cosign@latest"),
@@ -124,7 +124,7 @@ def test_nothing_installed_is_told_and_nothing_fails(machine: Machine) -> None:
     probe = machine.probe()
     assert {report.state for report in probe.tools()} == {ToolState.MISSING}
     assert {fact.name: fact.value for fact in probe.facts()}["control groups"] == "unknown"
-    assert machine.tool("cosign").install == "scripts/fetch-cosign .tools"
+    assert machine.tool("cosign").install == "scripts/fetch-cosign .tools/bin"
 
 
 def test_path_and_version_are_found(machine: Machine) -> None:
