@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-_TOOLS = Path(__file__).parents[1] / ".tools"
+_TOOLS = Path(__file__).parents[1] / ".tools" / "bin"
 
 
 def cosign_program() -> str:
