@@ -174,12 +174,19 @@ def check(parts: Parts) -> int:
         return 0
     if parts.options.ref is None:
         raise UsageError("check needs a REF", hint="name an image, or use --list")
+    from pipeline.adapters.pins import Pins  # noqa: PLC0415
     from pipeline.verbs.check import require  # noqa: PLC0415
     from pipeline.verbs.check_ref import check_ref  # noqa: PLC0415
 
     ref = parts.candidate_ref(parts.options.ref)
     with parts.run() as run:
-        report = check_ref(run, ref, line=parts.options.line, image=parts.options.image)
+        report = check_ref(
+            run,
+            ref,
+            line=parts.options.line,
+            image=parts.options.image,
+            pins=lambda line: Pins(line.pins),
+        )
     if parts.options.json:
         _print(parts, [], render.to_json(report))
     else:

@@ -13,13 +13,14 @@ from dataclasses import dataclass, field
 
 from pipeline.domain.canonical import Json, canonical_digest
 from pipeline.domain.catalogue import AnyImage
+from pipeline.domain.checks import CheckReport
 from pipeline.domain.gate import GateResult, Package, Subject
 from pipeline.domain.gates.registry import all_gates
 from pipeline.domain.image import Digest, ImageRef, candidate_tag
 from pipeline.domain.packages import installed_packages
 from pipeline.domain.record import Candidate, GateRecord, Origin, Parent, RecordedPins
 from pipeline.errors import NotFoundError, RegistryError
-from pipeline.verbs.check import CheckReport, check, require
+from pipeline.verbs.check import check, require
 from pipeline.verbs.ports import Ledger, Run
 
 

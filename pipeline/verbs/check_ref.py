@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
-from pipeline.domain.catalogue import AnyImage, Catalogue
+from collections.abc import Callable
+
+from pipeline.domain.catalogue import AnyImage, Catalogue, Line
+from pipeline.domain.checks import CheckReport
 from pipeline.domain.image import ImageRef
 from pipeline.domain.record import Candidate
 from pipeline.errors import UsageError
 from pipeline.verbs.candidates import Built, examine
-from pipeline.verbs.check import CheckReport
-from pipeline.verbs.ports import Run
+from pipeline.verbs.ports import PinStore, Run
 
 
-def check_ref(run: Run, ref: ImageRef, *, line: str | None, image: str | None) -> CheckReport:
+def check_ref(
+    run: Run, ref: ImageRef, *, line: str | None, image: str | None, pins: Callable[[Line], PinStore]
+) -> CheckReport:
     """Pull an image and run the gates on it.
 
     A candidate of the ledger is measured by its own definition and pin; any other image by the definition
-    that is named.
+    that is named and its line's pin of today.
 
     Raises:
         NotFoundError: The registry has no such image.
@@ -24,13 +28,27 @@ def check_ref(run: Run, ref: ImageRef, *, line: str | None, image: str | None) -
     digest = run.store.resolve(ref).digest
     record = _recorded(run, ref, digest_text=str(digest))
     definition = _definition(run.catalogue, record, line=line, image=image)
-    kernel = record.pins.kernel if record is not None and record.pins is not None else None
+    kernel = _kernel(run.catalogue, record, definition, pins)
     with run.reporter.stage(f"pull {ref.repository}"):
         local = run.engine.pull(ref.repository.at(digest))
     with run.reporter.stage(f"gates {ref.repository}"):
         built = Built(image=definition, local=local, kernel=kernel, started=run.clock())
         report, _ = examine(run, built)
     return report
+
+
+def _kernel(
+    catalogue: Catalogue,
+    record: Candidate | None,
+    definition: AnyImage,
+    pins: Callable[[Line], PinStore],
+) -> str | None:
+    if record is not None:
+        return record.pins.kernel if record.pins is not None else None
+    line = catalogue.line(definition.line)
+    known = pins(line).read().pins
+    pinned = [known[one.name] for one in (definition, *line.parents(definition)) if one.name in known]
+    return pinned[0].kernel if pinned else None
 
 
 def _recorded(run: Run, ref: ImageRef, *, digest_text: str) -> Candidate | None:
