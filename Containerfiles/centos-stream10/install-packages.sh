@@ -34,8 +34,9 @@ stand_in() {
         for word in ${PACKAGES:-} "$package="; do
             version=${word#*=}
             [ "$word" != "$version" ] || continue
-            location=$(repo_dnf -q repoquery --available --latest-limit 1 --location "$package${version:+-$version}" |
-                grep : | tail -n 1) || continue
+            spec=$package${version:+-$version}
+            location=$(repo_dnf -q repoquery --available --latest-limit 1 --location "$spec" |
+                grep -m 1 :) || continue
             curl -fsSL --retry 3 -o "/run/stand-in-$package.rpm" "$location"
             rpm -i --justdb --nodeps --noscripts --notriggers --nosignature "/run/stand-in-$package.rpm"
             rm -f "/run/stand-in-$package.rpm"
