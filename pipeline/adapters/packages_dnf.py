@@ -2,7 +2,7 @@
 
 Rules: all versions are read in one go (one container, one load of the metadata) and kept for the image
 that was asked; repositories of the line's own (OpenZFS, NVIDIA, EPEL) are given as texts and live in the
-throw-away container only. Speaks dnf 4 (CentOS Stream 10) and dnf 5: both know `repoquery`,
+throw-away container only. Run with dnf 4 (CentOS Stream 10); dnf 5 documents the same `repoquery`,
 `--setopt=reposdir` and the tags used here. `repoquery --location` with curl stands in for `dnf download`,
 which is a plugin that an image need not have.
 """
