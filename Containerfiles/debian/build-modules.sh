@@ -27,6 +27,11 @@ if ! dkms build -m "$MODULE" -v "$version" -k "$KERNEL"; then
     exit 1
 fi
 
+# Debian names NVIDIA's files after its alternatives system (nvidia-current-open-drm.ko), which the image does
+# not have: each gets the name it has as a module, so that `modprobe nvidia-drm` finds it.
 out=/out/usr/lib/modules/$KERNEL/updates/dkms
 mkdir -p "$out"
-find "/var/lib/dkms/$MODULE/$version/$KERNEL" -name '*.ko*' -exec install -m 0644 -t "$out" {} +
+find "/var/lib/dkms/$MODULE/$version/$KERNEL" -name '*.ko*' | while read -r file; do
+    name=$(modinfo -F name "$file" | tr _ -)
+    install -m 0644 "$file" "$out/$name.ko${file##*.ko}"
+done
