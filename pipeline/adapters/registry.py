@@ -44,7 +44,7 @@ class Registry:
         *,
         insecure: bool = False,
         credentials: Credentials | None = None,
-        connections: int = 16,
+        connections: int = 32,
         patience: Patience | None = None,
     ) -> None:
         self.host = host

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import mmap
 import posixpath
+import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -31,7 +32,7 @@ _CODES = {
     FileType.SOCKET: "s",
 }
 _TYPES = {code.encode(): type_ for type_, code in _CODES.items()}
-_ESCAPES = {byte: f"%{byte:02X}".encode() for byte in (*range(0x21), 0x25, 0x7F)}
+_SPECIAL = re.compile(rb"[\x00-\x20%\x7f]")
 _HINT = "the base was pushed by a broken tool; build and push it again"
 
 
@@ -219,9 +220,7 @@ def _entry(path: str, line: bytes) -> Entry:
 
 def _escaped(text: str) -> bytes:
     raw = text.encode("utf-8", "surrogateescape")
-    if not any(byte in _ESCAPES for byte in raw):
-        return raw
-    return b"".join(_ESCAPES.get(byte) or bytes((byte,)) for byte in raw)
+    return _SPECIAL.sub(lambda match: b"%%%02X" % ord(match[0]), raw) if _SPECIAL.search(raw) else raw
 
 
 def _unescaped(raw: bytes) -> str:

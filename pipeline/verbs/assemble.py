@@ -152,7 +152,7 @@ def assemble(
     store: Store,
     paths: BasePaths,
     timestamp: int,
-    jobs: int = 16,
+    jobs: int = 32,
     stop: threading.Event | None = None,
     on_result: Callable[[HostResult], None] = lambda _: None,
 ) -> tuple[HostResult, ...]:

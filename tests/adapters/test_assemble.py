@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import contextlib
+import gzip
 import itertools
 import json
 import subprocess
@@ -20,8 +21,9 @@ from pipeline.adapters.registry import Registry
 from pipeline.adapters.transport import Patience
 from pipeline.domain.append import BaseImage
 from pipeline.domain.image import RELEASE_TAG, ImageRef, Repository, candidate_tag
+from pipeline.domain.layer import layer_of
 from pipeline.domain.oci import Platform, digest_of
-from pipeline.domain.placement import TreeEntry
+from pipeline.domain.placement import TreeEntry, place
 from pipeline.domain.tree import FileType
 from pipeline.errors import InterruptedRunError, NotFoundError, RegistryError, StateError
 from pipeline.verbs.assemble import HostOrder, HostResult, Outcome, assemble, load_base
@@ -376,6 +378,26 @@ def test_the_engine_sees_what_was_assembled(real: RunningRegistry, tmp_path: Pat
         finally:
             podman("rmi", "--force", ref)
         assert found == wanted
+
+
+def test_an_engine_that_adds_the_layer_gives_the_same_tree(real: RunningRegistry, tmp_path: Path) -> None:
+    inside = [*tree("web-1"), file("/tmp/inside"), file("/var/mail/inside")]
+    with fleet(real.host, tmp_path) as hosts:
+        base = hosts.push_base()
+        (result,) = hosts.run(base, [hosts.order("web-1", *inside[-2:])])
+        wanted = image_files(hosts.registry, image(result))
+        layer = layer_of(place(inside, hosts.paths.table(base)).entries, timestamp=1)
+        (tmp_path / "layer.tar").write_bytes(gzip.decompress(layer.data))
+        (tmp_path / "Containerfile").write_text(f"FROM {base.ref}\nADD layer.tar /\n")
+        name = f"localhost/{hosts.name}:engine"
+        podman("build", "--quiet", "--no-cache", "--tls-verify=false", f"--tag={name}", str(tmp_path))
+        try:
+            found = dict(read_tree(Path(podman("image", "mount", name).strip())))
+            podman("image", "unmount", name)
+        finally:
+            podman("rmi", "--force", name)
+            podman("rmi", "--force", str(base.ref))
+    assert found == wanted
 
 
 def podman(*arguments: str) -> str:
