@@ -85,7 +85,7 @@ class Processes:
         """
         with self._started(argv, cwd=cwd, env=env, stdin=stdin is not None, merged=False) as child:
             try:
-                out, err = child.communicate(stdin.encode() if stdin is not None else None, timeout=timeout)
+                out, err = child.communicate(_bytes(stdin), timeout=timeout)
             except subprocess.TimeoutExpired:
                 _end(child)
                 raise _failed(argv, None, f"no end after {timeout:.0f} s", hint) from None
@@ -182,7 +182,9 @@ class Processes:
                 stderr=subprocess.STDOUT if merged else subprocess.PIPE,
                 start_new_session=True,
             )
-        except FileNotFoundError:
+        except (FileNotFoundError, PermissionError) as error:
+            if cwd is not None and not cwd.is_dir():
+                raise _failed(argv, None, f"there is no folder {cwd} to run in", "") from error
             raise _missing(argv[0]) from None
         with self._lock:
             self._live.add(child)
@@ -196,6 +198,10 @@ class Processes:
         finally:
             with self._lock:
                 self._live.discard(child)
+
+
+def _bytes(text: str | None) -> bytes | None:
+    return None if text is None else text.encode(errors="surrogateescape")
 
 
 def _pump(source: IO[bytes], sink: IO[bytes], on_line: Callable[[str], None]) -> None:

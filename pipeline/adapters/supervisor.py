@@ -4,6 +4,9 @@ Why it exists: `podman build` that gets a signal exits at once and leaves the pr
 behind, and nobody inherits them. This small program becomes their reaper (PR_SET_CHILD_SUBREAPER) and asks
 the kernel for SIGTERM when its own parent dies, so it cleans up after a SIGKILL of `pipeline` as well.
 
+When the program ends by itself, what it left running is ended at once; a left-over that holds our output open
+would keep the reader waiting. The engine's own helpers (a rootless podman keeps one) are left alone then.
+
 Order on a signal: first the processes inside containers and other leaves, so that the engine sees its step
 fail and removes its working container itself; then, after a grace period, the program; last, everything.
 
@@ -24,8 +27,10 @@ from pathlib import Path
 
 _PR_SET_PDEATHSIG = 1
 _PR_SET_CHILD_SUBREAPER = 36
-_GRACE_SECONDS = 10.0
-_ENGINE_PROGRAMS = frozenset({"podman", "buildah", "runc", "crun", "conmon", "fuse-overlayfs"})
+_GRACE_SECONDS = 2.0
+_ENGINE_GRACE_SECONDS = 10.0
+"""An engine whose step has ended may still be writing; cut short, it leaves its working container."""
+_ENGINE_PROGRAMS = frozenset({"podman", "buildah", "runc", "crun", "conmon", "catatonit", "fuse-overlayfs"})
 
 
 def descendants(pid: int) -> list[int]:
@@ -70,16 +75,26 @@ def _end_leaves(program: int) -> None:
 
 
 def _end(child: subprocess.Popen[bytes]) -> None:
-    deadline = time.monotonic() + _GRACE_SECONDS
+    grace = _ENGINE_GRACE_SECONDS if _is_engine(child.pid) else _GRACE_SECONDS
+    deadline = time.monotonic() + grace
     while child.poll() is None and time.monotonic() < deadline:
         _end_leaves(child.pid)
         time.sleep(0.1)
     if child.poll() is None:
         _kill(child.pid, signal.SIGTERM)
         with contextlib.suppress(subprocess.TimeoutExpired):
-            child.wait(_GRACE_SECONDS / 2)
+            child.wait(_ENGINE_GRACE_SECONDS / 2)
+
+
+def _kill_all() -> None:
     for pid in reversed(descendants(os.getpid())):
         _kill(pid, signal.SIGKILL)
+
+
+def _end_leftovers() -> None:
+    for pid in reversed(descendants(os.getpid())):
+        if _in_container(pid) or not _is_engine(pid):
+            _kill(pid, signal.SIGKILL)
 
 
 class _Ended(BaseException):
@@ -105,6 +120,7 @@ def main(argv: list[str]) -> int:
     try:
         child = subprocess.Popen(argv)
         code = child.wait()
+        _end_leftovers()
     except FileNotFoundError:
         return 127
     except _Ended as ended:
@@ -112,6 +128,7 @@ def main(argv: list[str]) -> int:
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         if child is not None:
             _end(child)
+        _kill_all()  # the signal may have come before the child had a name
         return 128 + ended.number
     return code if code >= 0 else 128 - code
 
