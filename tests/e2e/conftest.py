@@ -1,12 +1,15 @@
-"""The Debian line from nothing, once a session: what `make demo` runs, in a folder of the test's own."""
+"""The Debian line from nothing, once a session: what `make demo` runs, in a folder of its own."""
 
 from __future__ import annotations
 
 import json
 import os
+import shutil
+import signal
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -43,29 +46,70 @@ def command(*words: str) -> Sequence[str]:
     return [sys.executable, "-m", "pipeline", *words]
 
 
-@pytest.fixture(scope="session")
-def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Demo]:
-    """Build upstream, pin and base of the Debian line for real."""
-    top = tmp_path_factory.mktemp("demo")
-    state = top / "state"
-    environment = {**os.environ, "DEMO": str(top / "demo"), "DEMO_STATE": str(state), "CI": "true"}
-    log = top / "demo.log"
-    try:
-        with log.open("w") as sink:
-            done = subprocess.run(
-                [str(TOP / "scripts" / "demo")],
-                env=environment,
-                stdin=subprocess.DEVNULL,
-                stdout=sink,
-                stderr=subprocess.STDOUT,
-                check=False,
-                timeout=3600,
-            )
-        text = log.read_text(errors="replace")
-        assert done.returncode == 0, f"the demo failed:\n{text[-8000:]}"
-        port = (state / "registry" / "port").read_text().strip()
-        yield Demo(folder=top / "demo", state=state, registry=f"127.0.0.1:{port}", output=text)
-    finally:
-        subprocess.run(
-            [str(TOP / "scripts" / "local-registry"), "stop", str(state / "registry")], check=False
+@dataclass(frozen=True, kw_only=True)
+class Build:
+    """The demo while it runs: its process, its folders, its log."""
+
+    process: subprocess.Popen[bytes]
+    top: Path
+
+    @property
+    def state(self) -> Path:
+        """Registry and keys."""
+        return self.top / "state"
+
+    @property
+    def log(self) -> Path:
+        """All the demo printed."""
+        return self.top / "demo.log"
+
+
+_BUILD = pytest.StashKey[Build]()
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Start the demo as soon as it is known to be needed: it compiles while the other tests run."""
+    if session.config.option.collectonly or not any(item.get_closest_marker("e2e") for item in session.items):
+        return
+    top = Path(tempfile.mkdtemp(prefix="pipeline-e2e-"))
+    environment = {
+        **os.environ,
+        "DEMO": str(top / "demo"),
+        "DEMO_STATE": str(top / "state"),
+        "CI": "true",
+    }
+    with (top / "demo.log").open("wb") as sink:
+        process = subprocess.Popen(
+            [str(TOP / "scripts" / "demo")],
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=sink,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
         )
+    session.config.stash[_BUILD] = Build(process=process, top=top)
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """End what the demo started; its folder is kept when it failed, for its logs."""
+    build = config.stash.get(_BUILD, None)
+    if build is None:
+        return
+    if build.process.poll() is None:
+        os.killpg(build.process.pid, signal.SIGTERM)
+        build.process.wait(60)
+    registry = str(build.state / "registry")
+    subprocess.run([str(TOP / "scripts" / "local-registry"), "stop", registry], check=False)
+    if build.process.returncode == 0:
+        shutil.rmtree(build.top, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def demo(request: pytest.FixtureRequest) -> Demo:
+    """Upstream, pin and base of the Debian line, built for real."""
+    build = request.config.stash[_BUILD]
+    code = build.process.wait(3600)
+    text = build.log.read_text(errors="replace")
+    assert code == 0, f"the demo failed; its folder is {build.top}:\n{text[-8000:]}"
+    port = (build.state / "registry" / "port").read_text().strip()
+    return Demo(folder=build.top / "demo", state=build.state, registry=f"127.0.0.1:{port}", output=text)

@@ -28,7 +28,7 @@ PODMAN = ("podman", "--runtime", "runc")
 def podman(*words: str, **more: Any) -> str:
     done = subprocess.run([*PODMAN, *words], capture_output=True, text=True, check=False, **more)
     assert done.returncode == 0, f"{words}: {done.stderr}"
-    return done.stdout.strip()
+    return str(done.stdout).strip()
 
 
 def candidates(demo: Demo, image: str) -> list[Any]:

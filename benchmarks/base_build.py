@@ -1,0 +1,127 @@
+"""`pipeline build --tier base` against a plain shell script of the same podman commands. Goal: 2 % overhead.
+
+The script does what a hand-written one would: pull, both module stages side by side, the final stage with
+COPY lines written by hand, push. It makes no manifests, runs no gates and records nothing; all that is part
+of our side. A third run of the module stages, one after the other, shows what side by side is worth.
+
+Needs what `make demo` left. Takes about 20 minutes on two cores.
+Run: .venv/bin/python benchmarks/base_build.py [demo]
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+import tomllib
+from pathlib import Path
+from typing import Any
+
+TAG = "localhost/benchmark"
+PODMAN = "podman --runtime runc"
+LIMITS = "--ulimit nofile=20000:20000 --ulimit nproc=30000:30000"
+
+
+def timed(argv: list[str], folder: Path) -> float:
+    """Return how long a command takes, seconds; it must succeed."""
+    start = time.perf_counter()
+    done = subprocess.run(argv, cwd=folder, capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        sys.exit(f"{argv} failed:\n{done.stdout[-2000:]}{done.stderr[-2000:]}")
+    return time.perf_counter() - start
+
+
+def ledger(demo: Path) -> list[dict[str, Any]]:
+    """Return the records of the demo's ledger."""
+    argv = [sys.executable, "-m", "pipeline", "--json", "log"]
+    done = subprocess.run(argv, cwd=demo, capture_output=True, text=True, check=True)
+    records: list[dict[str, Any]] = json.loads(done.stdout)["records"]
+    return records
+
+
+def module_files(base: str) -> dict[str, list[str]]:
+    """Return each module set's files, as the base's manifests list them."""
+    root = subprocess.run(
+        [*PODMAN.split(), "image", "mount", base], capture_output=True, text=True, check=True
+    ).stdout.strip()
+    manifests = sorted(Path(root, "usr/lib/pipeline/modules").glob("*.json"))
+    files = {path.stem: [one["path"] for one in json.loads(path.read_text())["files"]] for path in manifests}
+    subprocess.run([*PODMAN.split(), "image", "unmount", base], capture_output=True, check=True)
+    return files
+
+
+def stage(name: str, pin: dict[str, Any], upstream: str) -> str:
+    """Return the shell command of one module stage."""
+    modules = tomllib.loads(Path("images/debian/base/base.toml").read_text())["modules"]
+    module = next(one for one in modules if one["name"] == name)
+    arguments = {
+        "UPSTREAM": upstream,
+        "KERNEL": pin["kernel"],
+        "KERNEL_DEVEL": " ".join(pin["kernel_devel"]),
+        "PACKAGE": f"{module['package']}={pin['modules'][name]}",
+        "MODULE": module["dkms"],
+        "MODULE_SET": name,
+    }
+    words = " ".join(f"--build-arg '{key}={value}'" for key, value in arguments.items())
+    return (
+        f"{PODMAN} build -q --no-cache --force-rm --network host {LIMITS} -t {TAG}:{name} {words}"
+        f" -f Containerfiles/debian/{module['containerfile']} Containerfiles/debian"
+    )
+
+
+def script(pin: dict[str, Any], upstream: str, registry: str, files: dict[str, list[str]]) -> str:
+    """Return the hand-written script."""
+    copies = "\\n".join(
+        f'COPY --from={TAG}:{name} ["/out{path}","{path}"]' for name, paths in files.items() for path in paths
+    )
+    packages = " ".join(f"{name}={version}" for name, version in pin["userspace"].items())
+    extra = " ".join(tomllib.loads(Path("images/debian/base/base.toml").read_text())["packages"])
+    background = " & ".join(stage(name, pin, upstream) for name in files)
+    return f"""set -e
+{PODMAN} pull -q --tls-verify=false {upstream}
+{background} & wait -n; wait -n
+sed 's|^# pipeline:modules|{copies}|' Containerfiles/debian/base.Containerfile > /tmp/benchmark.Containerfile
+{PODMAN} build -q --no-cache --force-rm --network host {LIMITS} --squash -t {TAG}:base \\
+  --build-arg UPSTREAM={upstream} --build-arg 'KERNEL={pin["kernel"]}' \\
+  --build-arg 'KERNEL_PACKAGES={" ".join(pin["kernel_packages"])}' \\
+  --build-arg 'PACKAGES={packages} {extra}' \\
+  -f /tmp/benchmark.Containerfile Containerfiles/debian
+{PODMAN} push -q --tls-verify=false {TAG}:base {registry}/benchmark/base:shell
+"""
+
+
+def main() -> None:
+    """Run both sides and print the figures."""
+    demo = Path(sys.argv[1] if len(sys.argv) > 1 else "demo").resolve()
+    os.chdir(demo)
+    records = ledger(demo)
+    base = next(one for one in reversed(records) if one["image"] == "base")
+    pin = tomllib.loads((demo / "images/debian/pins.toml").read_text())["pins"]["base"]
+    upstream_record = next(one for one in reversed(records) if one["image"] == pin["upstream"])
+    upstream = f"{upstream_record['repository']}@{upstream_record['digest']}"
+    registry = base["repository"].partition("/")[0]
+    name = f"{base['repository']}@{base['digest']}"
+    subprocess.run(
+        [*PODMAN.split(), "pull", "-q", "--tls-verify=false", name], check=True, capture_output=True
+    )
+    files = module_files(name)
+
+    shell = timed(["bash", "-c", script(pin, upstream, registry, files)], demo)
+    ours = timed([sys.executable, "-m", "pipeline", "-q", "build", "--tier", "base"], demo)
+    each = {one: timed(["bash", "-c", stage(one, pin, upstream)], demo) for one in files}
+    both = timed(
+        ["bash", "-ec", " & ".join(stage(one, pin, upstream) for one in files) + " & wait -n; wait -n"], demo
+    )
+
+    print(f"shell script of the same commands   {shell:7.1f} s")
+    print(f"pipeline build --tier base          {ours:7.1f} s, with manifests, gates and record")
+    print(f"ratio                               {ours / shell:7.3f} (goal: under 1.02)")
+    print(f"module stages one after the other   {sum(each.values()):7.1f} s ({', '.join(each)})")
+    print(f"module stages side by side          {both:7.1f} s")
+    print(f"ratio                               {both / sum(each.values()):7.3f}")
+
+
+if __name__ == "__main__":
+    main()
