@@ -26,6 +26,13 @@ _EVERY_BOOT = """\
 [Unit]
 ConditionNeedsUpdate=
 """
+_HOST_KEYS = """\
+# Debian makes host keys at what systemd calls a first boot, which needs a machine-id that is absent; an image
+# has an empty one. ssh-keygen -A makes only what is missing.
+[Unit]
+ConditionFirstBoot=
+ConditionPathIsReadWrite=/etc/ssh
+"""
 _SSHD = f"""\
 PasswordAuthentication no
 KbdInteractiveAuthentication no
@@ -40,6 +47,8 @@ def accounts(host: Instance) -> Iterator[TreeEntry]:
     yield file("/usr/lib/systemd/system/systemd-sysusers.service.d/50-pipeline.conf", _EVERY_BOOT)
     yield file("/usr/lib/tmpfiles.d/50-pipeline.conf", lines(head, list(_tmpfiles(definition))))
     yield file("/etc/ssh/sshd_config.d/10-pipeline.conf", lines(head, [_SSHD]), mode=0o600)
+    if host.package_manager == "apt":
+        yield file("/usr/lib/systemd/system/sshd-keygen.service.d/50-pipeline.conf", _HOST_KEYS)
     for name, person in definition.users.items():
         if person.ssh_keys:
             yield file(f"{AUTHORIZED_KEYS}/{name}", lines(head, list(person.ssh_keys)))
