@@ -43,9 +43,9 @@ def plan(parts: Parts) -> int:
     from pipeline.render import plan as render  # noqa: PLC0415
     from pipeline.verbs.plan import plan as verb  # noqa: PLC0415
 
-    lines = (
-        [parts.line] if parts.options.line or parts.options.image else list(parts.catalogue.lines.values())
-    )
+    options = parts.options
+    one = options.line or options.image or options.verb == "build"
+    lines = [parts.line] if one else list(parts.catalogue.lines.values())
     plans = [
         verb(
             parts.catalogue,
