@@ -6,9 +6,9 @@ from rich.table import Table
 from rich.text import Text
 
 from pipeline.domain.placement import TreeEntry
+from pipeline.domain.rootfs.rendered import Rendered
 from pipeline.domain.text import plain
 from pipeline.domain.tree import FileType
-from pipeline.verbs.render import Rendered
 
 
 def files_table(rendered: Rendered) -> Table:
