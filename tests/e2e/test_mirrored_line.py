@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
 from collections.abc import Iterator
@@ -51,8 +52,17 @@ def repository(vendor: dict[str, Any], tmp_path: Path) -> Iterator[Path]:
 
 
 def build(repository: Path) -> subprocess.CompletedProcess[str]:
-    words = command("--json", "build", "--tier", "upstream")
-    return subprocess.run(words, cwd=repository, capture_output=True, text=True, check=False, timeout=900)
+    # cosign lies in the checkout's tools folder, not in that of the repository made here.
+    path = f"{TOP / '.tools/bin'}{os.pathsep}{os.environ['PATH']}"
+    return subprocess.run(
+        command("--json", "build", "--tier", "upstream"),
+        cwd=repository,
+        env={**os.environ, "PATH": path},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=900,
+    )
 
 
 def records(repository: Path) -> list[Any]:
