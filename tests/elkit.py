@@ -25,7 +25,7 @@ OWN, GOOD, BROKEN, TOO_NEW = "6.12.0-142.el10", "6.12.0-55.el10", "6.12.0-120.el
 
 _TREE_PACKAGES = (
     "dnf,rpm,cpio,curl,dkms,gcc,make,dracut,systemd-sysv,udev,kmod,xz-utils,ca-certificates,"
-    "linux-headers-amd64"
+    "ostree,ostree-boot,linux-headers-amd64"
 )
 _HELLO_C = """
 #include <linux/module.h>
@@ -75,7 +75,9 @@ def bootstrap(archive: Path) -> None:
     """Write the Debian tree, dnf and rpm in it, without any kernel."""
     run(
         tool("mmdebstrap"), "--quiet", "--variant=apt", f"--include={_TREE_PACKAGES}",
-        *(f"--dpkgopt=path-exclude=/usr/share/{part}/*" for part in ("doc", "man", "locale", "info")),
+        # Less to write: nobody reads manuals here, and the Debian kernel's own modules are not wanted.
+        *(f"--dpkgopt=path-exclude=/usr/{part}/*" for part in ("share/doc", "share/man", "share/locale")),
+        "--dpkgopt=path-exclude=/usr/lib/modules/*/kernel/*", "--dpkgopt=force-unsafe-io",
         "--customize-hook=rm -rf $1/usr/lib/modules/* $1/boot/*",
         "--customize-hook=mkdir -p $1/etc/yum.repos.d $1/etc/dkms",
         "trixie", str(archive),

@@ -247,6 +247,14 @@ def test_the_base_has_the_pinned_kernel_and_no_other(base: Path) -> None:
     assert list((base / "boot").iterdir()) == []
 
 
+def test_the_initramfs_is_the_pinned_kernels_and_finds_an_ostree_root(site: Site, base: Path) -> None:
+    image = f"/usr/lib/modules/{GOOD}.{ARCH}/initramfs.img"
+    said = site.engine.run(f"{PREFIX}:base", ["lsinitrd", image])
+    assert "ostree-prepare-root" in said.stdout
+    assert f"usr/lib/modules/{GOOD}.{ARCH}" in said.stdout
+    assert OWN not in said.stdout
+
+
 def test_the_package_database_knows_the_pinned_kernel_alone(site: Site, base: Path) -> None:
     said = site.engine.run(f"{PREFIX}:base", ["rpm", "-qa", "--qf", "%{NAME} %{VERSION}-%{RELEASE}\n"])
     packages = dict(line.split() for line in said.stdout.splitlines())
