@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipeline.adapters.process import Completed, Processes
+from pipeline.adapters.process import Completed, Pipes, Processes
 from pipeline.domain.gate import CommandResult
 from pipeline.domain.image import Digest, ImageRef
 from pipeline.errors import RegistryError, ToolFailedError
@@ -182,6 +182,19 @@ class Engine:
             )
         code = 127 if done.code in _EXEC_FAILED and _no_such_program(done.stderr) else done.code
         return CommandResult(code=code, stdout=done.stdout, stderr=done.stderr)
+
+    @contextlib.contextmanager
+    def conversation(self, name: str, argv: Sequence[str], *, seconds: int) -> Iterator[Pipes]:
+        """Start a program in a throw-away container without network, and speak to it while it runs.
+
+        Its root can be written to and goes with the container, `seconds` after the start at the latest.
+        """
+        words = [
+            *self._command, "run", "--rm", "--interactive", "--pull", "never", "--timeout", str(seconds),
+            "--network", "none", *self._limits, "--entrypoint", argv[0], name, *argv[1:],
+        ]  # fmt: skip
+        with self._processes.conversation(words, env=self._env) as pipes:
+            yield pipes
 
     @contextlib.contextmanager
     def mounted(self, name: str) -> Iterator[Path]:

@@ -36,6 +36,7 @@ _ALLOWED = frozenset(
 )  # fmt: skip
 _TAIL_LINES = 20
 _POLL_SECONDS = 0.2
+_GRACE_SECONDS = 20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,6 +47,42 @@ class Completed:
     code: int
     stdout: str
     stderr: str
+
+
+class Pipes:
+    """A program that is under way and spoken to: its standard input, output and errors."""
+
+    def __init__(self, stdin: IO[bytes], stdout: IO[bytes], stderr: IO[bytes]) -> None:
+        self._stdin = stdin
+        self._stdout = stdout
+        self._stderr = stderr
+
+    def write(self, data: bytes) -> None:
+        """Send bytes.
+
+        Raises:
+            OSError: The program has ended.
+        """
+        self._stdin.write(data)
+        self._stdin.flush()
+
+    def line(self) -> bytes:
+        """Return the next line of its output; empty when the program has ended."""
+        return self._stdout.readline()
+
+    def read(self, size: int) -> bytes:
+        """Return that many bytes of its output; fewer when the program has ended."""
+        return self._stdout.read(size)
+
+    def close(self) -> None:
+        """Close its input, which is how a program is asked to end."""
+        with contextlib.suppress(OSError):
+            self._stdin.close()
+
+    def errors(self) -> str:
+        """Close its input and return what it said on standard error until it ended."""
+        self.close()
+        return self._stderr.read().decode(errors="replace")
 
 
 class Processes:
@@ -149,6 +186,25 @@ class Processes:
         if late.is_set():
             raise _failed(argv, None, f"no end after {timeout:.0f} s; the full log is {log}", "")
         return code
+
+    @contextlib.contextmanager
+    def conversation(self, argv: Sequence[str], *, env: Mapping[str, str] | None = None) -> Iterator[Pipes]:
+        """Start a program that is spoken to while it runs; at the end of the block its input is closed.
+
+        Raises:
+            ToolMissingError: The program is not installed.
+        """
+        with self._started(argv, cwd=None, env=env, stdin=True, merged=False) as child:
+            assert child.stdin and child.stdout and child.stderr  # noqa: S101, PT018 - stdin=True opened them
+            pipes = Pipes(child.stdin, child.stdout, child.stderr)
+            try:
+                yield pipes
+            finally:
+                pipes.close()
+                try:
+                    child.wait(_GRACE_SECONDS)
+                except subprocess.TimeoutExpired:
+                    _end(child)
 
     def stop_running(self) -> None:
         """End every program under way; programs that clean up afterwards may still be started."""

@@ -83,6 +83,7 @@ class Subject:
         packages: Its installed packages, or None when no package database could be read.
         expected: What the definition says (see `domain.definition.Expectations`).
         now: Time of the check, UTC.
+        own: Paths that the image's own layer brought, an instance's; None where nobody knows.
     """
 
     tier: Tier
@@ -91,6 +92,7 @@ class Subject:
     packages: tuple[Package, ...] | None
     expected: Expectations
     now: dt.datetime
+    own: frozenset[str] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

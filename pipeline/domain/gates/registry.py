@@ -6,9 +6,9 @@ Rules: a gate is listed here or it does not exist; names are unique, for waivers
 from __future__ import annotations
 
 from pipeline.domain.gate import Gate
-from pipeline.domain.gates import layout, modules, packages, policy, secrets
+from pipeline.domain.gates import instance, layout, modules, packages, policy, secrets
 
 
 def all_gates() -> tuple[Gate, ...]:
-    """Return every gate: kernel and modules, leftovers, secrets, policy, layout."""
-    return (*modules.GATES, *packages.GATES, *secrets.GATES, *policy.GATES, *layout.GATES)
+    """Return every gate: kernel and modules, leftovers, secrets, policy, layout, a host's configuration."""
+    return (*modules.GATES, *packages.GATES, *secrets.GATES, *policy.GATES, *layout.GATES, *instance.GATES)
