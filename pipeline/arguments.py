@@ -51,7 +51,7 @@ def parser() -> Parser:
     loud.add_argument("-v", "--verbose", action="store_true", help="show the output of every stage")
     loud.add_argument("-q", "--quiet", action="store_true", help="show no progress")
     verbs = top.add_subparsers(metavar="VERB", required=True, parser_class=Parser)
-    for add in (_plan, _pin, _build, _check, _log, _schema, _init, _doctor, _ci):
+    for add in (_plan, _pin, _build, _render, _check, _log, _schema, _init, _doctor, _ci):
         add(verbs)
     return top
 
@@ -112,6 +112,24 @@ def _build(verbs: Any) -> None:
         "--image", metavar="NAME", action="append", default=[], help="only this image of the tier"
     )
     verb.add_argument("--dry-run", action="store_true", help="show the plan and build nothing")
+
+
+def _render(verbs: Any) -> None:
+    verb = _verb(
+        verbs,
+        "render",
+        "write a host's file tree as plain files, to be looked at",
+        text="""\
+Run as root the files get the owners they have in the image; otherwise the table alone tells them. Users of
+the image itself are named by number.""",
+    )
+    verb.add_argument("host", metavar="HOST", help="the instance")
+    verb.add_argument(
+        "folder", metavar="DIR", nargs="?", help="folder to make; without it only the table is shown"
+    )
+    verb.add_argument(
+        "--explain", action="store_true", help="show which line of which file each value comes from"
+    )
 
 
 def _check(verbs: Any) -> None:

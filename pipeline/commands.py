@@ -40,7 +40,7 @@ def _console() -> Console:
 def plan(parts: Parts) -> int:
     """`plan`."""
     from pipeline.adapters.pins import Pins  # noqa: PLC0415
-    from pipeline.render import plan as render  # noqa: PLC0415
+    from pipeline.render import plan as shown  # noqa: PLC0415
     from pipeline.verbs.plan import plan as verb  # noqa: PLC0415
 
     options = parts.options
@@ -57,7 +57,7 @@ def plan(parts: Parts) -> int:
         )
         for line in lines
     ]
-    _print(parts, [render.to_tree(one) for one in plans], {"plans": [render.to_json(one) for one in plans]})
+    _print(parts, [shown.to_tree(one) for one in plans], {"plans": [shown.to_json(one) for one in plans]})
     return 0
 
 
@@ -158,6 +158,27 @@ _BUILDERS: dict[Tier, Callable[[Parts, Any], tuple[Candidate, ...]]] = {
     Tier.UPSTREAM: _build_upstreams,
     Tier.BASE: _build_bases,
 }
+
+
+def render(parts: Parts) -> int:
+    """`render HOST [DIR]`."""
+    from pipeline.adapters.tree_writer import FolderWriter  # noqa: PLC0415
+    from pipeline.render import host as shown  # noqa: PLC0415
+    from pipeline.verbs.render import render_host  # noqa: PLC0415
+    from pipeline.verbs.trust import read_trust  # noqa: PLC0415
+
+    options = parts.options
+    rendered = render_host(
+        parts.catalogue,
+        parts.line,
+        options.host,
+        trust=read_trust(parts.catalogue.settings, parts.images),
+        target=Path(options.folder) if options.folder else None,
+        write=FolderWriter(owners=os.geteuid() == 0),
+    )
+    table = shown.explain_table(rendered) if options.explain else shown.files_table(rendered)
+    _print(parts, [shown.warnings(rendered), table] if rendered.warnings else [table], rendered.document())
+    return 0
 
 
 def check(parts: Parts) -> int:
@@ -285,6 +306,7 @@ VERBS: dict[str, Callable[[Parts], int]] = {
     "plan": plan,
     "pin": pin,
     "build": build,
+    "render": render,
     "check": check,
     "log": log,
     "schema": schema,

@@ -19,11 +19,12 @@ from pipeline.domain.manifest import copy_lines, to_json
 from pipeline.domain.pin import Pin
 from pipeline.domain.record import Candidate, Parent, RecordedPins
 from pipeline.domain.trust import Trust, trust_files
-from pipeline.errors import DefinitionError, PinError, Problem
+from pipeline.errors import PinError
 from pipeline.verbs.candidates import Built, require_parent, to_candidate
 from pipeline.verbs.module_stages import OUT, BuiltModule, ModuleOrder, build_modules, package_word
 from pipeline.verbs.ports import PinStore, Run
 from pipeline.verbs.stages import EngineStage, digest_of, run_engine
+from pipeline.verbs.trust import read_trust
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,7 +54,7 @@ def inputs(run: Run, base: Base, pins: PinStore, *, images: Path, holds: PinHold
         PinError: There is no usable pin.
         NotFoundError: The parent has no candidate.
     """
-    trust = read_trust(run, images)
+    trust = read_trust(run.catalogue.settings, images)
     parent = require_parent(run, base)
     pin = pins.read().pins.get(base.name)
     if pin is None:
@@ -147,35 +148,6 @@ def write_context(context: Path, base: Base, modules: tuple[BuiltModule, ...], t
     generated = context / f"generated.{own.name}"
     generated.write_text(text)
     return generated
-
-
-def read_trust(run: Run, images: Path) -> Trust:
-    """Read the release keys that the settings name.
-
-    Raises:
-        DefinitionError: One is missing or is no public key.
-    """
-    settings = run.catalogue.settings
-    keys: dict[str, str] = {}
-    problems: list[Problem] = []
-    for name in settings.signing.release_keys:
-        path = images / name
-        text = path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""
-        if not text.startswith("-----BEGIN PUBLIC KEY-----"):
-            problems.append(
-                Problem(
-                    file=str(images / "pipeline.toml"),
-                    line=None,
-                    key="signing.release_keys",
-                    message=f"{path} {'is no PEM public key' if text else 'does not exist'}",
-                    hint="make a key pair with `cosign generate-key-pair`, keep the private key out of the "
-                    "repository and put cosign.pub there",
-                )
-            )
-        keys[path.name] = text
-    if problems:
-        raise DefinitionError(tuple(problems))
-    return Trust(registry=settings.registry.url, keys=keys, allow=settings.policy.allow)
 
 
 def _generated_files(modules: tuple[BuiltModule, ...], trust: Trust) -> dict[str, bytes]:
