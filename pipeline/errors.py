@@ -200,7 +200,7 @@ class ModuleError(PipelineError):
 
 
 class LedgerRemoteError(PipelineError):
-    """The ledger's remote cannot be reached or refuses; the message says whether the records were kept here."""
+    """The ledger's remote cannot be reached or refuses; the message tells whether records were kept here."""
 
     exit_code = 18
     meaning = "the ledger's remote cannot be reached or refuses"

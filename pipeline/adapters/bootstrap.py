@@ -52,6 +52,6 @@ class Bootstrapper:
             os.fspath(target),
             *([definition.mirror] if definition.mirror else []),
         ]
-        # INITRD=No: the kernel package makes no initramfs; it is made once, when the tree has its final shape.
+        # INITRD=No: the kernel package makes no initramfs; it is made once, of the tree in its final shape.
         env = {"SOURCE_DATE_EPOCH": str(timestamp), "INITRD": "No"}
         return self._processes.stream(argv, log=log, on_line=on_line, env=env)

@@ -2,18 +2,31 @@
 
 Rules: a pin made by the search carries the evidence of its proof; a pin by hand carries a reason and a
 last day; a failure is remembered with the kernel, module and version it was seen with, and counts until
-one of the three changes.
+one of the three changes or the kernel is proved after all; what says nothing about the kernel, such as a
+repository that cannot be reached, is never remembered.
 """
 
 from __future__ import annotations
 
 import datetime as dt
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
 from pipeline.domain.image import Digest
 from pipeline.errors import PinError
+
+_NOT_THE_KERNEL = re.compile(
+    r"^E: (?!Sub-process )"
+    r"|No match for argument|Unable to find a match|Failed to download|Curl error \(|Status code: [45]"
+    r"|Temporary failure|Could not resolve|No space left on device|\bKilled\b|\bOut of memory\b"
+)
+
+
+def says_nothing_of_the_kernel(error: str) -> bool:
+    """Whether a stage's first error line blames the repositories or the machine instead of the module."""
+    return _NOT_THE_KERNEL.search(error) is not None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -111,6 +124,13 @@ class PinFile:
         same = (failure.kernel, failure.module, failure.version)
         kept = tuple(one for one in self.failures if (one.kernel, one.module, one.version) != same)
         return PinFile(pins=self.pins, failures=(*kept, failure))
+
+    def proved(self, kernel: str, versions: Mapping[str, str]) -> PinFile:
+        """Return the file without failures of these module versions on a kernel for which they compile."""
+        kept = tuple(
+            one for one in self.failures if one.kernel != kernel or versions.get(one.module) != one.version
+        )
+        return PinFile(pins=self.pins, failures=kept)
 
     def failure(self, kernel: str, versions: Mapping[str, str]) -> Failure | None:
         """Return a remembered failure of any of these module versions on this kernel."""

@@ -2,7 +2,8 @@
 
 Rules: asked is the upstream image itself, so the answer is the one the build will meet; what a module
 declares only drops kernels, what is left is proved by compiling *all* modules; a failure is written down at
-once and not tried again until kernel, module or version changes; a kernel that is already proved with the
+once and not tried again until kernel, module or version changes; a stage that failed for want of a package
+or of space ends the run, for it says nothing about the kernel; a kernel that is already proved with the
 same versions is not compiled again unless asked to.
 """
 
@@ -24,7 +25,15 @@ from pipeline.domain.kernel import (
     exclude,
 )
 from pipeline.domain.offer import Offer
-from pipeline.domain.pin import Failure, PassedOver, Pin, PinFile, PinState, PinVerdict
+from pipeline.domain.pin import (
+    Failure,
+    PassedOver,
+    Pin,
+    PinFile,
+    PinState,
+    PinVerdict,
+    says_nothing_of_the_kernel,
+)
 from pipeline.domain.record import Candidate
 from pipeline.errors import BuildFailedError, PinError, UsageError
 from pipeline.verbs.module_stages import ModuleOrder, build_module
@@ -84,6 +93,7 @@ def pin(run: Run, base: Base, offer: Offer, pins: PinStore, *, reprove: bool = F
 
     Raises:
         PinError: No kernel is left for which everything compiles.
+        BuildFailedError: A stage failed for a reason that says nothing about the kernel.
     """
     known = pins.read()
     current = known.pins.get(base.name)
@@ -154,21 +164,35 @@ def _search(run: Run, base: Base, offer: Offer, pins: PinStore, *, forget: bool)
         if forget
         else frozenset(release for release in releases if known.failure(release, offer.modules) is not None)
     )
-    search = PinSearch(kernels=releases, bad=bad)
+    current = None if forget else _proved_before(known.pins.get(base.name), offer, releases)
     evidence: dict[str, Mapping[str, Digest]] = {}
+    if current is not None:
+        evidence[current.kernel] = current.evidence
+    search = PinSearch(kernels=releases, good=frozenset(evidence), bad=bad - evidence.keys())
     while (release := search.next()) is not None:
         outcome = _prove(run, base, offer, release)
         if isinstance(outcome, Failure):
             known = known.with_failure(outcome)
-            pins.write(known)
         else:
             evidence[release] = outcome
+            known = known.proved(release, offer.modules)
+        pins.write(known)
         search = search.told(release, works=not isinstance(outcome, Failure))
     if search.result is None:
         raise PinError(_no_kernel(base, offer, known), hint=_no_kernel_hint(base))
     made = _made(offer, search.result, known, run.clock(), base, evidence=evidence[search.result])
     pins.write(known.with_pin(base.name, made))
     return made
+
+
+def _proved_before(current: Pin | None, offer: Offer, releases: Sequence[str]) -> Pin | None:
+    """Return the pin there is when its proof still counts: same kernel, same module versions."""
+    if current is None or current.by_hand or current.kernel not in releases:
+        return None
+    proved = current.evidence and all(
+        current.modules.get(name) == version for name, version in offer.modules.items()
+    )
+    return current if proved else None
 
 
 def _prove(run: Run, base: Base, offer: Offer, release: str) -> Failure | Mapping[str, Digest]:
@@ -188,6 +212,8 @@ def _prove(run: Run, base: Base, offer: Offer, release: str) -> Failure | Mappin
         try:
             logs[module.name] = build_module(run, order, module).log
         except BuildFailedError as error:
+            if says_nothing_of_the_kernel(error.first_error):
+                raise
             return Failure(
                 kernel=release,
                 module=module.name,
