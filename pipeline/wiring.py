@@ -16,6 +16,7 @@ import resource
 import secrets
 import socket
 import sys
+import threading
 import time
 from collections.abc import Iterator, Mapping
 from functools import cached_property
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
     from pipeline.adapters.ledger import Ledger
     from pipeline.adapters.registry import Registry
     from pipeline.domain.kernel import KernelSource
+    from pipeline.verbs.build_instances import Fleet
     from pipeline.verbs.mirror import MirrorOrder, MirrorResult
     from pipeline.verbs.ports import Run
 
@@ -61,6 +63,11 @@ class Parts:
         self.environment = environment
         self.images = Path(options.images)
         self.state = Path(options.state) if options.state else self.images.resolve().parent / ".pipeline"
+
+    @cached_property
+    def stop(self) -> threading.Event:
+        """Set when the run is to end: what waits then stops waiting."""
+        return threading.Event()
 
     @staticmethod
     def clock() -> dt.datetime:
@@ -138,13 +145,33 @@ class Parts:
             insecure=self.catalogue.settings.registry.insecure,
         )
 
+    def fleet(self, jobs: int) -> Fleet:
+        """Return what hosts' images need beside a run."""
+        from pipeline.adapters.basepaths import BasePathCache  # noqa: PLC0415
+        from pipeline.adapters.overlaid import OverlaidContainers  # noqa: PLC0415
+        from pipeline.verbs.build_instances import Fleet  # noqa: PLC0415
+        from pipeline.verbs.trust import read_trust  # noqa: PLC0415
+
+        return Fleet(
+            store=self.registry,
+            paths=BasePathCache(self.state / "cache" / "base-paths", self.registry),
+            overlays=OverlaidContainers(self.engine),
+            trust=read_trust(self.catalogue.settings, self.images),
+            jobs=jobs,
+            stop=self.stop,
+        )
+
     def registry_at(self, host: str, *, insecure: bool) -> Registry:
         """Return a client of any registry, with the login the container tools have for it."""
         from pipeline.adapters.credentials import find_credentials, login_files  # noqa: PLC0415
         from pipeline.adapters.registry import Registry  # noqa: PLC0415
+        from pipeline.adapters.transport import Patience  # noqa: PLC0415
+
+        def pause(seconds: float) -> None:
+            self.stop.wait(seconds)
 
         found = find_credentials(host, files=login_files(self.environment), environment=self.environment)
-        return Registry(host, insecure=insecure, credentials=found)
+        return Registry(host, insecure=insecure, credentials=found, patience=Patience(sleep=pause))
 
     @property
     def user(self) -> str:
@@ -241,12 +268,9 @@ class Parts:
             from pipeline.adapters.packages_apt import AptSource  # noqa: PLC0415
 
             return AptSource(upstream.kernel_flavour)
-        from pipeline.adapters.packages_dnf import DnfSource  # noqa: PLC0415
+        from pipeline.adapters.packages_dnf import DnfSource, read_repositories  # noqa: PLC0415
 
-        folder = line.containerfiles / "repos"
-        return DnfSource(
-            {path.name: path.read_text(encoding="utf-8") for path in sorted(folder.glob("*.repo"))}
-        )
+        return DnfSource(read_repositories(line.containerfiles / "repos"))
 
     def mirroring(self, order: MirrorOrder, *, insecure_source: bool) -> MirrorResult:
         """Mirror a vendor's image."""

@@ -20,6 +20,9 @@ export DRACUT_NO_XATTR=1
 dracut --force --no-hostonly --reproducible $ostree --kver "$KERNEL" "/usr/lib/modules/$KERNEL/initramfs.img"
 chmod 0644 "/usr/lib/modules/$KERNEL/initramfs.img"
 
+# Links of kernel-core to a kernel-devel that is not here, and must not be.
+rm -f "/usr/lib/modules/$KERNEL/build" "/usr/lib/modules/$KERNEL/source"
+
 dnf clean all
 find /boot -mindepth 1 -delete
 rm -rf /var/cache/dnf /var/cache/libdnf5 /var/lib/dnf /var/cache/ldconfig/aux-cache
