@@ -37,10 +37,11 @@ from registries import free_port, running_registry  # noqa: E402
 
 from pipeline.adapters.basepaths import BasePathCache  # noqa: E402
 from pipeline.adapters.registry import Registry  # noqa: E402
+from pipeline.domain.fleet import Outcome  # noqa: E402
 from pipeline.domain.image import ImageRef, Repository  # noqa: E402
 from pipeline.domain.placement import TreeEntry  # noqa: E402
 from pipeline.domain.tree import FileType  # noqa: E402
-from pipeline.verbs.assemble import HostOrder, Outcome, assemble, load_base  # noqa: E402
+from pipeline.verbs.assemble import HostOrder, assemble, load_base  # noqa: E402
 
 KINDS = (
     "etc/hostname",

@@ -17,6 +17,8 @@ Builds, proves, releases and rolls back bootc operating-system images.
 
 The definitions are TOML files under images/<line>/; `pipeline plan` shows what they would build."""
 
+_MOST_JOBS = 256
+
 _EPILOG = """\
 exit codes: 0 done, 1 a gate or a check said no, 2 usage, others by kind (see the README).
 logs of every stage are kept below the state folder (--state, default .pipeline beside the images folder)."""
@@ -99,6 +101,12 @@ declared range, and proves the newest that is left by compiling. Failures are ke
     verb.add_argument("--dry-run", action="store_true", help="show the candidates and what would be compiled")
 
 
+def _count(text: str) -> int:
+    if not text.isascii() or not text.isdigit() or not 0 < int(text) <= _MOST_JOBS:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number from 1 to {_MOST_JOBS}")
+    return int(text)
+
+
 def _build(verbs: Any) -> None:
     verb = _verb(
         verbs,
@@ -110,6 +118,13 @@ def _build(verbs: Any) -> None:
     )
     verb.add_argument(
         "--image", metavar="NAME", action="append", default=[], help="only this image of the tier"
+    )
+    verb.add_argument(
+        "--host", metavar="HOST", action="append", default=[], help="only this host's image (tier instance)"
+    )
+    verb.add_argument("--all", action="store_true", help="every image of the tier")
+    verb.add_argument(
+        "--jobs", metavar="N", type=_count, help="hosts examined at once (default: one a processor)"
     )
     verb.add_argument("--dry-run", action="store_true", help="show the plan and build nothing")
 

@@ -54,6 +54,7 @@ def plan(parts: Parts) -> int:
             pins=Pins(line.pins),
             tier=tier_of(parts.options.tier),
             names=parts.options.image,
+            hosts=getattr(options, "host", ()),
         )
         for line in lines
     ]
@@ -115,14 +116,51 @@ def pin(parts: Parts) -> int:
 
 def build(parts: Parts) -> int:
     """`build --tier …`."""
+    tier = Tier(parts.options.tier)
+    _require_fitting(parts, tier)
     if parts.options.dry_run:
         return plan(parts)
-    tier = Tier(parts.options.tier)
+    if tier is Tier.INSTANCE:
+        return _build_instances(parts)
     with parts.run() as run:
         built = _BUILDERS[tier](parts, run)
     from pipeline.render import candidates as render  # noqa: PLC0415
 
     _print(parts, [render.candidate_table(built)], {"candidates": render.candidates_json(built)})
+    return 0
+
+
+def _require_fitting(parts: Parts, tier: Tier) -> None:
+    """Refuse words that do not go together.
+
+    Raises:
+        UsageError: They do not.
+    """
+    options = parts.options
+    named = [*options.image, *options.host]
+    if options.all and named:
+        raise UsageError(
+            f"--all and {named[0]} contradict each other", hint="give --all, or name what is to be built"
+        )
+    if tier is not Tier.INSTANCE and (options.host or options.jobs is not None):
+        raise UsageError(f"--host and --jobs are not for the tier {tier}", hint="use --tier instance")
+    if tier is Tier.INSTANCE and not named and not options.all:
+        raise UsageError("no host is named", hint="name hosts with --host, or give --all")
+
+
+def _build_instances(parts: Parts) -> int:
+    from pipeline.domain.catalogue import Instance  # noqa: PLC0415
+    from pipeline.domain.plan import select  # noqa: PLC0415
+    from pipeline.render import instances as render  # noqa: PLC0415
+    from pipeline.verbs.build_instances import build_instances, require_hosts  # noqa: PLC0415
+
+    options = parts.options
+    found = select(parts.line, tier=Tier.INSTANCE, names=options.image, hosts=options.host)
+    hosts = tuple(image for image in found if isinstance(image, Instance))
+    with parts.run() as run:
+        result = build_instances(run, hosts, parts.fleet(options.jobs or os.cpu_count() or 1))
+    _print(parts, [render.instance_table(result)], render.instances_json(result))
+    require_hosts(result)
     return 0
 
 

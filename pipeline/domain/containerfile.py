@@ -15,17 +15,20 @@ from pipeline.errors import DefinitionError, Problem
 MARKER = "# pipeline:modules"
 """The comment line that the generated lines replace."""
 
+FILES_MARKER = "# pipeline:files"
+"""The same for a host's own files."""
+
 _PATH = re.compile(r"(?:/[A-Za-z0-9._+~-]+)+")
 
 
-def with_generated(text: str, lines: Sequence[str], *, file: str) -> str:
+def with_generated(text: str, lines: Sequence[str], *, file: str, marker: str = MARKER) -> str:
     """Return a Containerfile with the marker replaced by generated lines.
 
     Raises:
         DefinitionError: The marker is missing or stands there more than once.
     """
     own = text.splitlines()
-    places = [number for number, line in enumerate(own) if line.strip() == MARKER]
+    places = [number for number, line in enumerate(own) if line.strip() == marker]
     if len(places) != 1:
         raise DefinitionError(
             (
@@ -33,8 +36,10 @@ def with_generated(text: str, lines: Sequence[str], *, file: str) -> str:
                     file=file,
                     line=places[1] + 1 if places else None,
                     key="",
-                    message=f"the line `{MARKER}` must stand here exactly once, it does {len(places)} times",
-                    hint="put it where the modules are to be copied in, before depmod",
+                    message=f"the line `{marker}` must stand here exactly once, it does {len(places)} times",
+                    hint="put it where the modules are to be copied in, before depmod"
+                    if marker == MARKER
+                    else "put it where the host's files are to be copied in",
                 ),
             )
         )

@@ -11,15 +11,15 @@ import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, field
-from enum import StrEnum
 from typing import Protocol
 
 from pipeline.domain.append import Appended, BaseImage, append
 from pipeline.domain.basepaths import PathLookup
+from pipeline.domain.fleet import Outcome
 from pipeline.domain.image import Digest, ImageRef, Repository, candidate_tag
 from pipeline.domain.layer import Layer, layer_of
 from pipeline.domain.oci import Descriptor, Index, Platform, parse, select
-from pipeline.domain.placement import TreeEntry, place
+from pipeline.domain.placement import Placement, TreeEntry, place
 from pipeline.errors import InternalError, InterruptedRunError, NotFoundError, PipelineError, RegistryError
 
 
@@ -71,14 +71,6 @@ class BasePaths(Protocol):
         """Return a base's path list."""
 
 
-class Outcome(StrEnum):
-    """What became of one host."""
-
-    BUILT = "built"
-    UNCHANGED = "unchanged"
-    FAILED = "failed"
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HostOrder:
     """One host to assemble.
@@ -94,6 +86,20 @@ class HostOrder:
     repository: Repository
     tree: Callable[[], Sequence[TreeEntry]]
     labels: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Assembled:
+    """One host's image before anything of it is in the registry."""
+
+    order: HostOrder
+    placement: Placement
+    layer: Layer
+    image: Appended
+
+
+def _nothing(_: Assembled) -> None:
+    return
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -154,6 +160,7 @@ def assemble(
     timestamp: int,
     jobs: int = 32,
     stop: threading.Event | None = None,
+    examine: Callable[[Assembled], None] = _nothing,
     on_result: Callable[[HostResult], None] = lambda _: None,
 ) -> tuple[HostResult, ...]:
     """Assemble the images of many hosts; return one result a host, in the order given.
@@ -167,6 +174,8 @@ def assemble(
         jobs: Hosts under way at once.
         stop: When set, no further request is begun; give its `wait` to the registry client's patience as
             `sleep`, so that pauses end too.
+        examine: Asked about each image before anything of it is pushed, on a worker thread; what it raises
+            is that host's failure.
         on_result: Told of each host as it ends, from this thread.
 
     Raises:
@@ -175,7 +184,12 @@ def assemble(
     """
     stopping = stop or threading.Event()
     worker = _Assembler(
-        base=base, store=store, paths=paths.table(base), timestamp=timestamp, stopping=stopping
+        base=base,
+        store=store,
+        paths=paths.table(base),
+        timestamp=timestamp,
+        stopping=stopping,
+        examine=examine,
     )
     results: dict[Future[HostResult], HostResult] = {}
     with ThreadPoolExecutor(max_workers=max(1, min(jobs, len(orders)))) as pool:
@@ -201,6 +215,7 @@ class _Assembler:
     paths: PathLookup
     timestamp: int
     stopping: threading.Event
+    examine: Callable[[Assembled], None]
 
     def host(self, order: HostOrder) -> HostResult:
         try:
@@ -228,6 +243,7 @@ class _Assembler:
             created_by=f"pipeline build --tier instance --host {order.host}",
             labels=order.labels,
         )
+        self.examine(Assembled(order=order, placement=placement, layer=layer, image=image))
         tag = candidate_tag(image.digest)
         there = self._is_there(order.repository.tagged(tag), image.digest)
         if not there:

@@ -35,6 +35,7 @@ class Built:
         started: When its build began, UTC.
         parent, origin, pins: See `record.Candidate`.
         evidence: Name to digest of what proves it so far.
+        own: Paths of an instance's own layer, see `gate.Subject`.
     """
 
     image: AnyImage
@@ -45,6 +46,7 @@ class Built:
     origin: Origin | None = None
     pins: RecordedPins | None = None
     evidence: Mapping[str, Digest] = field(default_factory=dict)
+    own: frozenset[str] | None = None
 
 
 def examine(run: Run, built: Built) -> tuple[CheckReport, Digest | None]:
@@ -63,8 +65,9 @@ def examine(run: Run, built: Built) -> tuple[CheckReport, Digest | None]:
             packages=packages,
             expected=expected,
             now=run.clock(),
+            own=built.own,
         )
-        return check(subject, all_gates()), _package_set(packages)
+        return check(subject, all_gates()), package_set(packages)
 
 
 def to_candidate(run: Run, built: Built) -> Candidate:
@@ -150,7 +153,8 @@ def _push(run: Run, built: Built) -> ImageRef:
     return ImageRef(repository=tagged.repository, tag=tagged.tag, digest=pushed)
 
 
-def _package_set(packages: tuple[Package, ...] | None) -> Digest | None:
+def package_set(packages: tuple[Package, ...] | None) -> Digest | None:
+    """Return the digest of a package set; None where it is not known."""
     if packages is None:
         return None
     rows: list[Json] = [[one.name, one.version, one.arch] for one in sorted(packages, key=_key)]

@@ -20,13 +20,14 @@ from pipeline.adapters.basepaths import BasePathCache
 from pipeline.adapters.registry import Registry
 from pipeline.adapters.transport import Patience
 from pipeline.domain.append import BaseImage
+from pipeline.domain.fleet import Outcome
 from pipeline.domain.image import RELEASE_TAG, ImageRef, Repository, candidate_tag
 from pipeline.domain.layer import layer_of
 from pipeline.domain.oci import Platform, digest_of
 from pipeline.domain.placement import TreeEntry, place
 from pipeline.domain.tree import FileType
 from pipeline.errors import InterruptedRunError, NotFoundError, RegistryError, StateError
-from pipeline.verbs.assemble import HostOrder, HostResult, Outcome, assemble, load_base
+from pipeline.verbs.assemble import HostOrder, HostResult, assemble, load_base
 
 pytestmark = pytest.mark.engine
 BASE = tiny_image("amd64", "base", *rich_base())

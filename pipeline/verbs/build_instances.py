@@ -1,0 +1,229 @@
+"""`build --tier instance`: the images of many hosts, each rendered, laid on its base, examined, pushed.
+
+Rules: one host's failure stops no other; nothing of a host is visible before every gate let it go on; all
+candidates of a run are one commit of the ledger; a host whose newest candidate has the same digest is
+unchanged and is not recorded again. Files bear the base's time, not the run's, so that a digest changes only
+with the definition or the base.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import threading
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from pipeline.domain.append import BaseImage
+from pipeline.domain.catalogue import Instance
+from pipeline.domain.fleet import FleetResult, InstanceResult, Outcome
+from pipeline.domain.image import Digest, ImageRef
+from pipeline.domain.oci import load
+from pipeline.domain.record import Candidate, Parent
+from pipeline.domain.rootfs.render import render
+from pipeline.domain.trust import Trust
+from pipeline.errors import GateRefusedError, PipelineError
+from pipeline.verbs.assemble import BasePaths, HostOrder, HostResult, Store, assemble, load_base
+from pipeline.verbs.build_host import build_with_engine
+from pipeline.verbs.candidates import Built, describe, package_set, require_parent
+from pipeline.verbs.examination import Examination, Overlays, settled
+from pipeline.verbs.ports import Run
+
+_TITLE = "org.opencontainers.image.title"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fleet:
+    """What hosts' images need beside the run.
+
+    Attributes:
+        store: The registry that holds the bases and takes the hosts.
+        paths: Path lists of bases.
+        overlays: Containers to examine an image in before it is one.
+        trust: Keys and scopes that all hosts have.
+        jobs: Hosts examined at once.
+        stop: When set, no further request is begun.
+    """
+
+    store: Store
+    paths: BasePaths
+    overlays: Overlays
+    trust: Trust
+    jobs: int
+    stop: threading.Event
+
+
+def build_instances(run: Run, hosts: Sequence[Instance], fleet: Fleet) -> FleetResult:
+    """Build hosts' images and record all new candidates in one commit.
+
+    Raises:
+        InterruptedRunError: The run was stopped; what was pushed is whole, and recorded by the next run.
+        LedgerError: The ledger cannot be read or written.
+    """
+    for host in hosts:
+        for warning in host.warnings:
+            run.reporter.note(f"{host.line}/{host.name}: {warning}")
+    known = settled(run.ledger.read(), hosts, at=lambda host: str(run.catalogue.repository(host)))
+    slots = threading.Semaphore(max(1, fleet.jobs))
+    found: dict[str, tuple[InstanceResult, Candidate | None]] = {}
+    for name in dict.fromkeys(host.parent for host in hosts):
+        mine = [host for host in hosts if host.parent == name]
+        try:
+            on_base = _OnBase.of(run, mine, fleet, known=known, slots=slots)
+        except PipelineError as error:
+            found |= {host.name: (_failed(host, error), None) for host in mine}
+            continue
+        found |= on_base.build()
+    candidates = tuple(one for _, one in (found[host.name] for host in hosts) if one is not None)
+    if candidates:
+        with run.reporter.stage(f"record {len(candidates)} candidates"):
+            run.ledger.append(candidates)
+    return FleetResult(hosts=tuple(found[host.name][0] for host in hosts), candidates=candidates)
+
+
+def require_hosts(result: FleetResult) -> None:
+    """Let a run pass, or refuse.
+
+    Raises:
+        GateRefusedError: Hosts failed; the others are built.
+    """
+    if not result.failed:
+        return
+    names = ", ".join(one.host.name for one in result.failed)
+    raise GateRefusedError(
+        f"{len(result.failed)} of {len(result.hosts)} hosts failed: {names}",
+        hint="mend what is said of them above and run the same command again: the others are unchanged then",
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _OnBase:
+    """The hosts of one base."""
+
+    run: Run
+    hosts: Sequence[Instance]
+    fleet: Fleet
+    parent: Candidate
+    base: BaseImage
+    known: dict[str, Digest]
+    examination: Examination
+    started: dt.datetime
+
+    @classmethod
+    def of(
+        cls,
+        run: Run,
+        hosts: Sequence[Instance],
+        fleet: Fleet,
+        *,
+        known: dict[str, Digest],
+        slots: threading.Semaphore,
+    ) -> _OnBase:
+        parent = require_parent(run, hosts[0])
+        examination = Examination(
+            run=run,
+            base=parent,
+            hosts={host.name: host for host in hosts},
+            known=known,
+            overlays=fleet.overlays,
+            slots=slots,
+            stopping=fleet.stop,
+        )
+        return cls(
+            run=run,
+            hosts=hosts,
+            fleet=fleet,
+            parent=parent,
+            base=load_base(parent.repository.at(parent.digest), fleet.store),
+            known=known,
+            examination=examination,
+            started=run.clock(),
+        )
+
+    def build(self) -> dict[str, tuple[InstanceResult, Candidate | None]]:
+        try:
+            found = self._assembled([host for host in self.hosts if host.containerfile is None])
+        finally:
+            self.examination.close()
+        for host in self.hosts:
+            if host.containerfile is not None:
+                found[host.name] = self._by_engine(host)
+        return found
+
+    def _assembled(self, hosts: Sequence[Instance]) -> dict[str, tuple[InstanceResult, Candidate | None]]:
+        if not hosts:
+            return {}
+        results = assemble(
+            [self._order(host) for host in hosts],
+            base=self.base,
+            store=self.fleet.store,
+            paths=self.fleet.paths,
+            timestamp=self._timestamp(),
+            stop=self.fleet.stop,
+            examine=self.examination,
+        )
+        return {host.name: self._result(host, one) for host, one in zip(hosts, results, strict=True)}
+
+    def _order(self, host: Instance) -> HostOrder:
+        insecure = self.run.catalogue.settings.registry.insecure
+        return HostOrder(
+            host=host.name,
+            repository=self.run.catalogue.repository(host),
+            tree=lambda: render(host, self.fleet.trust, insecure=insecure),
+            labels={_TITLE: f"{host.line}/{host.name}"},
+        )
+
+    def _timestamp(self) -> int:
+        created = load(self.base.config, f"the config of {self.base.ref}").get("created")
+        try:
+            return int(dt.datetime.fromisoformat(str(created)).timestamp())
+        except ValueError:
+            return 0
+
+    def _result(self, host: Instance, one: HostResult) -> tuple[InstanceResult, Candidate | None]:
+        examined = self.examination.done.get(host.name)
+        report = examined.report if examined is not None else None
+        if one.image is None or one.layer is None:
+            failed = InstanceResult(host=host, outcome=Outcome.FAILED, report=report, error=one.error)
+            return failed, None
+        # Pushed by a run that did not come to record it: for the ledger it is new.
+        outcome = one.outcome if examined is None else Outcome.BUILT
+        result = InstanceResult(host=host, outcome=outcome, image=one.image, report=report, kept=one.kept)
+        if examined is None:
+            return result, None
+        built = Built(
+            image=host,
+            local="",
+            kernel=self.parent.pins.kernel if self.parent.pins is not None else None,
+            started=self.started,
+            parent=Parent(image=f"{self.parent.line}/{self.parent.image}", digest=self.parent.digest),
+            pins=self.parent.pins,
+            evidence={"layer": one.layer},
+        )
+        packages = package_set(examined.packages)
+        return result, describe(self.run, built, one.image, examined.report.results, packages)
+
+    def _by_engine(self, host: Instance) -> tuple[InstanceResult, Candidate | None]:
+        try:
+            candidate = build_with_engine(
+                self.run,
+                host,
+                self.parent,
+                entries=self._order(host).tree(),
+                paths=self.fleet.paths.table(self.base),
+                timestamp=self._timestamp(),
+            )
+        except PipelineError as error:
+            return _failed(host, error), None
+        image = ImageRef(repository=candidate.repository, tag=candidate.tag, digest=candidate.digest)
+        if self.known.get(host.name) == candidate.digest:
+            return InstanceResult(host=host, outcome=Outcome.UNCHANGED, image=image), None
+        return InstanceResult(host=host, outcome=Outcome.BUILT, image=image), candidate
+
+
+def _failed(host: Instance, error: PipelineError) -> InstanceResult:
+    return InstanceResult(host=host, outcome=Outcome.FAILED, error=error)
+
+
+def chosen(hosts: Iterable[Instance], names: Sequence[str]) -> tuple[Instance, ...]:
+    """Return the hosts of these names, or all where none is named."""
+    return tuple(host for host in hosts if not names or host.name in names)
