@@ -22,7 +22,17 @@ def read_trust(settings: Settings, images: Path) -> Trust:
     for index, name in enumerate(settings.signing.release_keys):
         path = images / name
         text = path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""
-        if not text.startswith(_PEM):
+        if path.name in keys:
+            problems.append(
+                Problem(
+                    file=f"{images.name}/pipeline.toml",
+                    line=None,
+                    key=f"signing.release_keys.{index}",
+                    message=f"{path.name} is the name of another release key too",
+                    hint="give each key a file name of its own: images keep them all in one folder",
+                )
+            )
+        elif not text.startswith(_PEM):
             problems.append(
                 Problem(
                     file=f"{images.name}/pipeline.toml",
