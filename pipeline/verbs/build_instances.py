@@ -10,15 +10,17 @@ from __future__ import annotations
 
 import datetime as dt
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from pipeline.domain.append import BaseImage
 from pipeline.domain.catalogue import Instance
+from pipeline.domain.checks import CheckReport
 from pipeline.domain.fleet import FleetResult, InstanceResult, Outcome
+from pipeline.domain.gate import Finding, GateResult
 from pipeline.domain.image import Digest, ImageRef
 from pipeline.domain.oci import load
-from pipeline.domain.record import Candidate, Parent
+from pipeline.domain.record import Candidate, GateRecord, Parent
 from pipeline.domain.rootfs.render import render
 from pipeline.domain.trust import Trust
 from pipeline.errors import GateRefusedError, PipelineError
@@ -215,15 +217,19 @@ class _OnBase:
         except PipelineError as error:
             return _failed(host, error), None
         image = ImageRef(repository=candidate.repository, tag=candidate.tag, digest=candidate.digest)
-        if self.known.get(host.name) == candidate.digest:
-            return InstanceResult(host=host, outcome=Outcome.UNCHANGED, image=image), None
-        return InstanceResult(host=host, outcome=Outcome.BUILT, image=image), candidate
+        known = self.known.get(host.name) == candidate.digest
+        result = InstanceResult(
+            host=host,
+            outcome=Outcome.UNCHANGED if known else Outcome.BUILT,
+            image=image,
+            report=CheckReport(tier=host.tier, results=tuple(_answer(gate) for gate in candidate.gates)),
+        )
+        return result, None if known else candidate
+
+
+def _answer(gate: GateRecord) -> GateResult:
+    return GateResult(gate=gate.gate, finding=Finding(verdict=gate.verdict, summary=gate.summary))
 
 
 def _failed(host: Instance, error: PipelineError) -> InstanceResult:
     return InstanceResult(host=host, outcome=Outcome.FAILED, error=error)
-
-
-def chosen(hosts: Iterable[Instance], names: Sequence[str]) -> tuple[Instance, ...]:
-    """Return the hosts of these names, or all where none is named."""
-    return tuple(host for host in hosts if not names or host.name in names)

@@ -19,6 +19,7 @@ from pipeline.domain.gate import CommandResult, Finding, Gate, Subject, Verdict
 from pipeline.domain.gates import pulls
 from pipeline.domain.gates.common import answer, bounded
 from pipeline.domain.image import Tier
+from pipeline.domain.text import without_ansi
 from pipeline.domain.tree import FileType, Tree
 
 GENERATOR = "/usr/lib/systemd/system-generators/podman-system-generator"
@@ -140,9 +141,14 @@ def _own_units(subject: Subject) -> set[str]:
             name = rest[0] if link else first.removesuffix(".d")
         else:
             name = first if entry.type is FileType.FILE else ""  # a link masks a unit or names another
-        if _UNIT.fullmatch(name):
+        if _UNIT.fullmatch(name) and not _is_masked(subject.tree, name):
             found.add(name)
     return found
+
+
+def _is_masked(tree: Tree, unit: str) -> bool:
+    entry = tree.entry(f"/etc/systemd/system/{unit}")
+    return entry is not None and entry.target == "/dev/null"
 
 
 def _sysusers(subject: Subject) -> Finding:
@@ -225,7 +231,7 @@ def _judged(found: Sequence[str], lines: Sequence[str], *, clean: str, bad: str)
 
 
 def _lines(text: str) -> list[str]:
-    return [line.strip() for line in text.splitlines() if line.strip()]
+    return [line.strip() for line in without_ansi(text).splitlines() if line.strip()]
 
 
 def _cannot(said: CommandResult) -> bool:
