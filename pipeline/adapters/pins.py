@@ -18,7 +18,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Val
 
 from pipeline.domain.image import Digest
 from pipeline.domain.pin import Failure, PassedOver, Pin, PinFile
-from pipeline.errors import DefinitionError, Problem, UsageError
+from pipeline.errors import DefinitionError, Problem, StateError, UsageError
 
 _HEAD = """\
 Which kernel each base is built for, with the module versions proved together with it, and the failures
@@ -97,6 +97,7 @@ class Pins:
 
         Raises:
             DefinitionError: The file is damaged.
+            StateError: It cannot be read.
         """
         try:
             data = tomllib.loads(self._path.read_text(encoding="utf-8"))
@@ -104,6 +105,8 @@ class Pins:
             return PinFile()
         except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
             raise self._problem("", str(error)) from error
+        except OSError as error:
+            raise _state(self._path, "read", error) from error
         try:
             parsed = _File.model_validate(data)
         except ValidationError as error:
@@ -115,11 +118,20 @@ class Pins:
         )
 
     def write(self, pins: PinFile) -> None:
-        """Replace the file."""
+        """Replace the file.
+
+        Raises:
+            StateError: It cannot be written; what was there is unchanged.
+        """
         text = _text(pins)
         temporary = self._path.with_name(f".{self._path.name}.new")
-        temporary.write_text(text, encoding="utf-8")
-        os.replace(temporary, self._path)  # noqa: PTH105 - atomic, also over an existing file
+        try:
+            temporary.write_text(text, encoding="utf-8")
+            os.replace(temporary, self._path)  # noqa: PTH105 - atomic, also over an existing file
+        except OSError as error:
+            raise _state(self._path, "written", error) from error
+        finally:
+            temporary.unlink(missing_ok=True)
 
     def _problem(self, key: str, message: str) -> DefinitionError:
         return DefinitionError(
@@ -133,6 +145,12 @@ class Pins:
                 ),
             )
         )
+
+
+def _state(path: Path, what: str, error: OSError) -> StateError:
+    return StateError(
+        f"{path} cannot be {what}: {error.strerror or error}", hint="mend the file's owner, mode or place"
+    )
 
 
 def _pin(table: _Pin) -> Pin:

@@ -34,11 +34,13 @@ class MountedTree:
 
     def entry(self, path: str) -> Entry | None:
         """Return the entry at a path; a final symlink is not followed, parents are, inside the image."""
-        parent, _, name = path.rstrip("/").rpartition("/")
-        if not name:
-            return self._entry("/", self._root)
-        folder = self._resolve(parent or "/")
-        return self._entry(path, f"{folder}/{name}") if folder is not None else None
+        parts = [part for part in path.split("/") if part not in ("", ".")]
+        shown = "/" + "/".join(parts)
+        if not parts or parts[-1] == "..":  # no name of its own: what it stands for is inside all the same
+            real = self._resolve(shown)
+            return self._entry(shown, real) if real is not None else None
+        folder = self._resolve("/".join(parts[:-1]))
+        return self._entry(shown, f"{folder}/{parts[-1]}") if folder is not None else None
 
     def read(self, path: str, *, limit: int = 1 << 30) -> bytes:
         """Return a file's bytes, following symlinks inside the image only.

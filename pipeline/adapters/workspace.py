@@ -45,14 +45,16 @@ class Workspace:
         """
         try:
             self.logs.mkdir(parents=True, exist_ok=True)
-            self.work.mkdir(parents=True)
+            self.work.parent.mkdir(exist_ok=True)
             self.cache.mkdir(exist_ok=True)
-            self._lock = (self.work / "lock").open("w")
+            with self._alone():
+                self.work.mkdir()
+                self._lock = (self.work / "lock").open("w")
+                fcntl.flock(self._lock, fcntl.LOCK_EX)
         except OSError as error:
             raise StateError(
                 f"{self.state} cannot be used: {error.strerror}", hint="choose another folder with --state"
             ) from error
-        fcntl.flock(self._lock, fcntl.LOCK_EX)
         try:
             self._sweep()
             yield self
@@ -84,12 +86,20 @@ class Workspace:
         return path
 
     def _sweep(self) -> None:
-        for other in (self.state / "work").iterdir():
-            if other == self.work:
-                continue
-            with contextlib.suppress(OSError), (other / "lock").open("a") as lock:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                self._discard(other)
+        with self._alone():
+            for other in self.work.parent.iterdir():
+                if other == self.work:
+                    continue
+                with contextlib.suppress(OSError), (other / "lock").open("a") as lock:
+                    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    self._discard(other)
+
+    @contextlib.contextmanager
+    def _alone(self) -> Iterator[None]:
+        """Let one run at a time open its folder or sweep: one not locked yet must not look abandoned."""
+        with (self.state / "work.lock").open("a") as gate:
+            fcntl.flock(gate, fcntl.LOCK_EX)
+            yield
 
     def _discard(self, work: Path) -> None:
         with contextlib.suppress(OSError):
