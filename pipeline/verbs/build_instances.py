@@ -23,7 +23,7 @@ from pipeline.domain.oci import load
 from pipeline.domain.record import Candidate, GateRecord, Parent
 from pipeline.domain.rootfs.render import render
 from pipeline.domain.trust import Trust
-from pipeline.errors import GateRefusedError, PipelineError
+from pipeline.errors import GateRefusedError, InterruptedRunError, PipelineError, StateError
 from pipeline.verbs.assemble import BasePaths, HostOrder, HostResult, Store, assemble, load_base
 from pipeline.verbs.build_host import build_with_engine
 from pipeline.verbs.candidates import Built, describe, package_set, require_parent
@@ -70,11 +70,11 @@ def build_instances(run: Run, hosts: Sequence[Instance], fleet: Fleet) -> FleetR
     for name in dict.fromkeys(host.parent for host in hosts):
         mine = [host for host in hosts if host.parent == name]
         try:
-            on_base = _OnBase.of(run, mine, fleet, known=known, slots=slots)
-        except PipelineError as error:
+            found |= _OnBase.of(run, mine, fleet, known=known, slots=slots).build()
+        except InterruptedRunError:
+            raise
+        except PipelineError as error:  # of the base itself: what is a host's own never comes this far
             found |= {host.name: (_failed(host, error), None) for host in mine}
-            continue
-        found |= on_base.build()
     candidates = tuple(one for _, one in (found[host.name] for host in hosts) if one is not None)
     if candidates:
         with run.reporter.stage(f"record {len(candidates)} candidates"):
@@ -214,8 +214,16 @@ class _OnBase:
                 paths=self.fleet.paths.table(self.base),
                 timestamp=self._timestamp(),
             )
+        except InterruptedRunError:
+            raise
         except PipelineError as error:
             return _failed(host, error), None
+        except OSError as error:
+            unread = StateError(
+                f"the build of {host.line}/{host.name} cannot be prepared: {error}",
+                hint="see that the Containerfile's folder can be read and the state folder be written",
+            )
+            return _failed(host, unread), None
         image = ImageRef(repository=candidate.repository, tag=candidate.tag, digest=candidate.digest)
         known = self.known.get(host.name) == candidate.digest
         result = InstanceResult(
