@@ -1,4 +1,4 @@
-"""Podman for real, on an image of one program: builds, confined runs, mounts, and that nothing outlives a run."""
+"""Podman for real: builds, confined runs, mounted trees, and what a build that is ended leaves behind.
 
 from __future__ import annotations
 

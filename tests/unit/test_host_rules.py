@@ -182,7 +182,7 @@ def test_a_host_has_its_roles_and_its_own(images: Path) -> None:
         (app("b", "rootful = true\nuid = 2002"), "[apps.b]", "apps.b", "runs as root", ""),
     ],
 )
-def test_what_a_host_must_not_say(  # noqa: PLR0917 - the parts of one case
+def test_what_a_host_must_not_say(
     images: Path, extra: str, part: str, key: str, message: str, hint: str
 ) -> None:
     host(images, extra)
