@@ -7,6 +7,7 @@ lead through the other.
 
 from __future__ import annotations
 
+import functools
 import heapq
 import posixpath
 from collections.abc import Iterable, Iterator, Sequence
@@ -75,6 +76,29 @@ class OverlaidTree:
         for entry in heapq.merge(below, sorted(ours, key=_key), key=_key):
             yield entry if shown == real.rstrip("/") else _moved(entry, shown + entry.path[len(prefix) - 1 :])
 
+    def is_base(self, path: str, *, below: bool) -> bool:
+        """Tell whether a path means here what it means in the base alone.
+
+        Args:
+            path: What is asked for.
+            below: Whether everything below it must be the base's, too.
+        """
+        passed: set[str] = set()
+        real = self._resolve(_parts(path), passed)
+        if not self._changed.isdisjoint(passed):
+            return False
+        if not below or real is None:
+            return True
+        prefix = "/" if real == "/" else f"{real}/"
+        return not any(changed.startswith(prefix) for changed in self._changed)
+
+    @functools.cached_property
+    def _changed(self) -> frozenset[str]:
+        """The entries that differ from what the base has there: a directory may be restated as it is."""
+        return frozenset(
+            path for path, one in self._over.items() if _entry(one, path) != self._base.entry(path)
+        )
+
     def _at(self, real: str, *, shown: str) -> Entry | None:
         ours = self._over.get(real)
         if ours is not None:
@@ -82,8 +106,11 @@ class OverlaidTree:
         found = self._base.entry(real)
         return found if found is None or found.path == shown else _moved(found, shown)
 
-    def _resolve(self, parts: Sequence[str]) -> str | None:
-        """Return the real path of what these names lead to, all links followed; None where nothing is."""
+    def _resolve(self, parts: Sequence[str], passed: set[str] | None = None) -> str | None:
+        """Return the real path of what these names lead to, all links followed; None where nothing is.
+
+        What was looked at on the way is added to `passed`.
+        """
         todo = list(reversed(parts))
         real, links = "/", 0
         while todo:
@@ -92,6 +119,8 @@ class OverlaidTree:
                 real = posixpath.dirname(real)
                 continue
             here = posixpath.join(real, part)
+            if passed is not None:
+                passed.add(here)
             found = self._at(here, shown=here)
             if found is None or (todo and found.type not in (FileType.DIRECTORY, FileType.SYMLINK)):
                 return None

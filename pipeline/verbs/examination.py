@@ -1,8 +1,9 @@
 """Examines hosts' images before they are pushed: every gate, on the base with the host's layer laid over it.
 
 Rules: the base is pulled and mounted once, when the first host needs it; the trees of all hosts share its
-walk; programs run in a throw-away container of the base that has the very layer which will be pushed. An
-image that was let go on before, by every gate there is, is not asked again.
+walk, and of what no layer touches the first answer holds for all; programs run in a throw-away container of
+the base that has the very layer which will be pushed. An image that was let go on before, by every gate
+there is, is not asked again.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from pipeline.domain.gates.registry import all_gates
 from pipeline.domain.image import Digest, Tier
 from pipeline.domain.overlaid import OverlaidTree
 from pipeline.domain.packages import DPKG_STATUS, RPM_FOLDERS, installed_packages
+from pipeline.domain.recalled import Recall
 from pipeline.domain.record import Candidate
 from pipeline.domain.tree import FileType
 from pipeline.domain.walked import WalkedTree
@@ -76,6 +78,7 @@ class Examination:
     done: dict[str, Examined] = field(default_factory=dict)
     _stack: contextlib.ExitStack = field(default_factory=contextlib.ExitStack)
     _lock: threading.Lock = field(default_factory=threading.Lock)
+    _recall: Recall = field(default_factory=Recall)
     _base: _Opened | None = None
 
     def close(self) -> None:
@@ -116,7 +119,7 @@ class Examination:
                 now=self.run.clock(),
                 own=own_paths(made),
             )
-            return Examined(report=check(subject, all_gates()), packages=packages)
+            return Examined(report=check(subject, self._recall.gates(all_gates(), tree)), packages=packages)
 
     def _opened(self) -> _Opened:
         with self._lock:
