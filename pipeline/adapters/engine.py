@@ -13,6 +13,7 @@ from __future__ import annotations
 import contextlib
 import json
 import re
+import tempfile
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -24,6 +25,7 @@ from pipeline.domain.image import Digest, ImageRef
 from pipeline.errors import RegistryError, ToolFailedError
 
 _EXEC_FAILED = frozenset({126, 127})
+_CONTAINER_GRACE_SECONDS = 2.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -166,12 +168,11 @@ class Engine:
             else ("--network", "none", "--read-only", "--read-only-tmpfs")
         )
         mounts = [f"--volume={host}:{inside}:ro" for host, inside in (volumes or {}).items()]
-        # The engine ends the container itself should this process be killed.
-        done = self._run(
-            "run", "--rm", "--interactive", "--pull", "never", "--timeout", str(int(timeout) + 30),
-            *confined, *self._limits, *mounts, "--entrypoint", argv[0], name, *argv[1:],
-            check=False, stdin=stdin, timeout=timeout,
-        )  # fmt: skip
+        with self._container(int(timeout) + 30) as words:
+            done = self._run(
+                *words, *confined, *self._limits, *mounts, "--entrypoint", argv[0], name, *argv[1:],
+                check=False, stdin=stdin, timeout=timeout, grace=_CONTAINER_GRACE_SECONDS,
+            )  # fmt: skip
         if done.code == 125:  # noqa: PLR2004 - podman's own code for "the engine failed"
             raise ToolFailedError(
                 f"a container of {name} could not be started: {_last_line(done.stderr)}",
@@ -189,12 +190,31 @@ class Engine:
 
         Its root can be written to and goes with the container, `seconds` after the start at the latest.
         """
-        words = [
-            *self._command, "run", "--rm", "--interactive", "--pull", "never", "--timeout", str(seconds),
-            "--network", "none", *self._limits, "--entrypoint", argv[0], name, *argv[1:],
-        ]  # fmt: skip
-        with self._processes.conversation(words, env=self._env) as pipes:
+        rest = ("--network", "none", *self._limits, "--entrypoint", argv[0], name, *argv[1:])
+        with (
+            self._container(seconds) as words,
+            self._processes.conversation([*self._command, *words, *rest], env=self._env) as pipes,
+        ):
             yield pipes
+
+    @contextlib.contextmanager
+    def _container(self, seconds: int) -> Iterator[tuple[str, ...]]:
+        """Yield the words that start a throw-away container; left by an exception, the container is removed.
+
+        The first program of a container may not hear a polite signal, and then outlives the engine's command.
+        Should this process be killed, the engine ends the container itself after `seconds`.
+        """
+        with tempfile.TemporaryDirectory(prefix="pipeline-") as folder:
+            note = Path(folder) / "container"
+            try:
+                yield (
+                    "run", "--rm", "--interactive", "--pull", "never", "--timeout", str(seconds),
+                    "--cidfile", str(note),
+                )  # fmt: skip
+            except BaseException:
+                if note.is_file():
+                    self._run("rm", "--force", "--time", "0", note.read_text().strip(), check=False)
+                raise
 
     @contextlib.contextmanager
     def mounted(self, name: str) -> Iterator[Path]:
@@ -219,9 +239,16 @@ class Engine:
         stdin: str | None = None,
         timeout: float | None = 600,
         hint: str = "",
+        grace: float = 20.0,
     ) -> Completed:
         return self._processes.run(
-            [*self._command, *words], check=check, stdin=stdin, timeout=timeout, env=self._env, hint=hint
+            [*self._command, *words],
+            check=check,
+            stdin=stdin,
+            timeout=timeout,
+            env=self._env,
+            hint=hint,
+            grace=grace,
         )
 
 

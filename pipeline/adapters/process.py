@@ -113,18 +113,23 @@ class Processes:
         cwd: Path | None = None,
         env: Mapping[str, str] | None = None,
         hint: str = "",
+        grace: float = _GRACE_SECONDS,
     ) -> Completed:
         """Run a program to its end and return what it said.
+
+        When it takes longer than `timeout` seconds, or the run is ended, it is told to end and killed `grace`
+        seconds later.
 
         Raises:
             ToolMissingError: The program is not installed.
             ToolFailedError: It ended with an error (when `check`), or took longer than `timeout` seconds.
         """
-        with self._started(argv, cwd=cwd, env=env, stdin=stdin is not None, merged=False) as child:
+        given = stdin is not None
+        with self._started(argv, cwd=cwd, env=env, stdin=given, merged=False, grace=grace) as child:
             try:
                 out, err = child.communicate(_bytes(stdin), timeout=timeout)
             except subprocess.TimeoutExpired:
-                _end(child)
+                _end(child, grace)
                 raise _failed(argv, None, f"no end after {timeout:.0f} s", hint) from None
         done = Completed(
             argv=tuple(argv),
@@ -214,7 +219,7 @@ class Processes:
             _signal(child, signal.SIGTERM)
         for child in live:
             with contextlib.suppress(subprocess.TimeoutExpired):
-                child.wait(20)
+                child.wait(_GRACE_SECONDS)
             _signal(child, signal.SIGKILL)
 
     @contextlib.contextmanager
@@ -226,6 +231,7 @@ class Processes:
         env: Mapping[str, str] | None,
         stdin: bool,
         merged: bool,
+        grace: float = _GRACE_SECONDS,
     ) -> Iterator[subprocess.Popen[bytes]]:
         # A session of its own: Ctrl-C reaches `pipeline` alone, which then ends its children in order.
         try:
@@ -249,7 +255,7 @@ class Processes:
                 try:
                     yield child
                 except BaseException:
-                    _end(child)
+                    _end(child, grace)
                     raise
         finally:
             with self._lock:
@@ -304,10 +310,10 @@ def _signal(child: subprocess.Popen[Any], number: int) -> None:
         child.send_signal(number)
 
 
-def _end(child: subprocess.Popen[Any]) -> None:
+def _end(child: subprocess.Popen[Any], grace: float = _GRACE_SECONDS) -> None:
     _signal(child, signal.SIGTERM)
     try:
-        child.wait(20)
+        child.wait(grace)
     except subprocess.TimeoutExpired:
         _signal(child, signal.SIGKILL)
 

@@ -1,4 +1,4 @@
-"""Podman for real: builds, confined runs, mounted trees, and what a build that is ended leaves behind.
+"""Podman for real: builds, confined runs, mounted trees, and that nothing outlives a run."""
 
 from __future__ import annotations
 
@@ -243,11 +243,31 @@ def test_a_folder_can_be_shown_read_only(engine: Engine, image: str, tmp_path: P
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 
-def test_a_run_that_takes_too_long_is_ended(engine: Engine, image: str) -> None:
+def test_a_run_that_takes_too_long_is_ended_with_its_container(
+    processes: Processes, engine: Engine, image: str
+) -> None:
     token = f"7{secrets.randbelow(10**8):08d}"
     with pytest.raises(ToolFailedError, match="no end after 3 s"):
         engine.run(image, ["sleep", token], timeout=3)
-    wait_for(lambda: not running(token))
+    assert running(token) == []
+    assert working_containers(processes, image) == []
+
+
+def test_a_conversation_that_breaks_off_leaves_no_container(
+    processes: Processes, engine: Engine, image: str
+) -> None:
+    token = f"6{secrets.randbelow(10**8):08d}"
+
+    def broken() -> None:
+        script = f"echo here; sleep {token} & cat"
+        with engine.conversation(image, ["sh", "-c", script], seconds=300) as pipes:
+            assert pipes.line() == b"here\n"
+            raise RuntimeError("broken off")
+
+    with pytest.raises(RuntimeError, match="broken off"):
+        broken()
+    assert running(token) == []
+    assert working_containers(processes, image) == []
 
 
 # --- mount -----------------------------------------------------------------------------------------------
@@ -300,9 +320,12 @@ OWNER = textwrap.dedent(
         raise KeyboardInterrupt
     signal.signal(signal.SIGTERM, ended)
     signal.signal(signal.SIGINT, ended)
-    folder, tag, runtime, *limits = sys.argv[1:]
+    what, folder, tag, runtime, *limits = sys.argv[1:]
     engine = Engine(Processes(environment=os.environ), EngineProfile(runtime=runtime, limits=tuple(limits)))
     try:
+        if what.isdigit():
+            print("asleep", flush=True)
+            engine.run(tag, ["sleep", what], timeout=600)
         code = engine.build(
             context=Path(folder), file=Path(folder) / "Containerfile", arguments={}, tag=tag,
             timestamp=1700000000, log=Path(folder) / "log", on_line=lambda line: print(line, flush=True),
@@ -339,7 +362,7 @@ def test_a_build_that_is_ended_leaves_no_process_and_no_container(
     text = f"FROM {image}\nRUN echo asleep; sleep {token}\n"
     (tmp_path / "Containerfile").write_text(text)
     owner = subprocess.Popen(
-        [sys.executable, "-c", OWNER, str(tmp_path), tag, profile.runtime, *profile.limits],
+        [sys.executable, "-c", OWNER, "build", str(tmp_path), tag, profile.runtime, *profile.limits],
         env={**os.environ, "PYTHONPATH": str(ROOT)},
         stdout=subprocess.PIPE,
         text=True,
@@ -358,6 +381,26 @@ def test_a_build_that_is_ended_leaves_no_process_and_no_container(
             processes.run(["podman", "rm", "--force", name], check=False)
     else:
         assert left == []
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_run_that_is_ended_leaves_no_process_and_no_container(
+    processes: Processes, profile: EngineProfile, image: str, number: signal.Signals
+) -> None:
+    token = f"5{secrets.randbelow(10**8):08d}"
+    owner = subprocess.Popen(
+        [sys.executable, "-c", OWNER, token, "", image, profile.runtime, *profile.limits],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    with owner:
+        # The container itself, not only the command that starts it and the owner, which name the token too.
+        wait_for(lambda: any(Path(f"/proc/{pid}/exe").readlink().name == "busybox" for pid in running(token)))
+        owner.send_signal(number)
+        assert owner.wait(PATIENCE) == 130
+    assert running(token) == []
+    assert working_containers(processes, image) == []
 
 
 def test_a_cancelled_build_leaves_no_process_and_no_container(
