@@ -145,6 +145,7 @@ GOOD = {
     "units": [
         file(f"{UNITS}/good.service", "[Unit]\nDescription=x\n[Service]\nExecStart=/usr/bin/true\n"),
         file(f"{UNITS}/systemd-sysusers.service.d/50.conf", "[Unit]\nConditionNeedsUpdate=\n"),
+        file("/usr/lib/systemd/user/mine.service", "[Service]\nExecStart=/usr/bin/true\n"),
         TreeEntry(path="/etc/systemd/system/apt-daily.timer", type=FileType.SYMLINK, target="/dev/null"),
     ],
     "sysusers": [file("/usr/lib/sysusers.d/50.conf", 'u robin 1000 "R" /var/home/robin /bin/bash\n')],
@@ -173,6 +174,12 @@ BAD = [
     ("units", f"{UNITS}/bad.service", "[Service]\nExecStart=/usr/bin/nothere\n", "/usr/bin/nothere"),
     ("units", f"{UNITS}/bad.service", "[Unit]\nFoo=x\n[Service]\nExecStart=/usr/bin/true\n", "Foo"),
     ("units", f"{UNITS}/nobody.service.d/50.conf", "[Service]\nUser=x\n", "nobody.service"),
+    (
+        "units",
+        "/usr/lib/systemd/user/bad.service",
+        "[Service]\nExecStart=/usr/bin/nothere\n",
+        "/usr/bin/nothere",
+    ),
     ("sysusers", "/usr/lib/sysusers.d/50.conf", "u robin notanid\n", "notanid"),
     ("tmpfiles", "/usr/lib/tmpfiles.d/50.conf", "d /var/x 0755 nobody-knows root -\n", "nobody-knows"),
     ("sudoers", "/etc/sudoers.d/50", "robin ALL=(ALL\n", "syntax error"),

@@ -81,6 +81,14 @@ def test_quadlets_of_a_user_without_number_are_read_for_nobody() -> None:
     assert "no user id" in found.details[0]
 
 
+def test_quadlets_of_all_users_are_asked_about_as_well() -> None:
+    path = "/etc/containers/systemd/users/all.container"
+    programs = Programs({"QUADLET_UNIT_DIRS": (0, f"SourcePath={path}\n", "")})
+    made = subject({instance.GENERATOR: "", path: ""}, tier=Tier.INSTANCE, inside=programs)
+    assert RULES["quadlets"](made).verdict is Verdict.PASS
+    assert programs.asked[0][1] == "QUADLET_UNIT_DIRS=/etc/containers/systemd/users"
+
+
 def test_a_generator_that_cannot_run_is_no_pass() -> None:
     assert ask("quadlets", GENERATOR, {}).verdict is Verdict.UNCHECKED
 
@@ -120,6 +128,17 @@ def test_a_complaint_about_an_own_unit_fails_whatever_the_code(line: str) -> Non
         found = ask("units", UNITS, {"verify": (code, "", line)}, UNIT_PATHS)
         assert found.verdict is Verdict.FAIL, line
         assert "\x1b" not in found.details[0]
+
+
+def test_units_of_users_are_verified_for_their_manager() -> None:
+    path = "/usr/lib/systemd/user/mine.service"
+    programs = Programs({"verify": (1, "", "mine.service: Command /x is not executable")})
+    made = subject({"/usr/bin/systemd-analyze": "", path: ""}, tier=Tier.INSTANCE, inside=programs)
+    found = RULES["units"](dataclasses.replace(made, own=frozenset({path})))
+    assert found.verdict is Verdict.FAIL
+    assert [("--user" in argv, argv[-2:]) for argv in programs.asked] == [
+        (True, ("mine.service", "default.target"))
+    ]
 
 
 def test_a_complaint_about_the_base_s_units_is_a_note() -> None:

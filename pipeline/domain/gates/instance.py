@@ -14,6 +14,7 @@ from __future__ import annotations
 import posixpath
 import re
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 from pipeline.domain.gate import CommandResult, Finding, Gate, Subject, Verdict
 from pipeline.domain.gates import pulls
@@ -35,7 +36,24 @@ _USERS = "/etc/containers/systemd/users"
 _QUADLET = re.compile(r".+\.(?:container|pod|kube|volume|network|image|build)")
 _SOURCE = re.compile(r"^SourcePath=(.+)$", re.MULTILINE)
 
-_SYSTEM_UNITS = ("/usr/lib/systemd/system", "/etc/systemd/system")
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Manager:
+    """A systemd manager: its unit folders, the one that wins last, and how units are verified for it."""
+
+    folders: tuple[str, ...]
+    verify: tuple[str, ...]
+    user: bool = False
+
+
+_MANAGERS = (
+    _Manager(folders=("/usr/lib/systemd/system", "/etc/systemd/system"), verify=(_ANALYZE, "verify")),
+    _Manager(
+        folders=("/usr/lib/systemd/user", "/etc/systemd/user"),
+        verify=("/usr/bin/env", "XDG_RUNTIME_DIR=/run", _ANALYZE, "--user", "verify"),
+        user=True,
+    ),
+)
 _UNIT = re.compile(r"[A-Za-z0-9:_.@\\-]+\.(?:service|socket|timer|path|mount|automount|target|slice|swap)")
 _UNITS_AT_ONCE = 200
 
@@ -57,33 +75,43 @@ exec /usr/sbin/sshd -t -h "$key"
 def _quadlets(subject: Subject) -> Finding:
     tree = subject.tree
     rootful = [path for folder in _ROOTFUL for path in _quadlet_files(tree, folder)]
-    users = {name: tuple(_quadlet_files(tree, f"{_USERS}/{name}")) for name in tree.list(_USERS)}
-    count = len(rootful) + sum(len(paths) for paths in users.values())
+    users = _quadlets_of_users(tree)
+    paths = [*rootful, *(path for mine in users.values() for path in mine)]
     if tree.entry(GENERATOR) is None:
-        if count == 0:
+        if not paths:
             return _pass("the image has no Podman and no quadlets")
         return Finding(
             verdict=Verdict.FAIL,
-            summary=f"{count} quadlets, but the image has no {GENERATOR}",
-            details=bounded([*rootful, *(path for paths in users.values() for path in paths)]),
+            summary=f"{len(paths)} quadlets, but the image has no {GENERATOR}",
+            details=bounded(paths),
         )
     said = [(rootful, subject.inside([GENERATOR, "--dryrun"]))] if rootful else []
     found: list[str] = []
-    for name, paths in users.items():
-        if not name.isdecimal():
-            found.append(f"{_USERS}/{name}: no user id, so that Podman reads it for nobody")
-        elif paths:
-            argv = ["/usr/bin/env", f"QUADLET_UNIT_DIRS={_USERS}/{name}", GENERATOR, "--user", "--dryrun"]
-            said.append((list(paths), subject.inside(argv)))
+    for folder, mine in users.items():
+        if folder != _USERS and not posixpath.basename(folder).isdecimal():
+            found.append(f"{folder}: no user id, so that Podman reads it for nobody")
+            continue
+        argv = ["/usr/bin/env", f"QUADLET_UNIT_DIRS={folder}", GENERATOR, "--user", "--dryrun"]
+        said.append((mine, subject.inside(argv)))
     for wanted, result in said:
         if result.code in _MISSING:
             return _unchecked(GENERATOR, result)
         found.extend(_refused_quadlets(wanted, result))
     return answer(
         found,
-        clean=f"Podman's generator accepts all {count} quadlets",
+        clean=f"Podman's generator accepts all {len(paths)} quadlets",
         bad="Podman's generator refuses quadlets",
     )
+
+
+def _quadlets_of_users(tree: Tree) -> dict[str, list[str]]:
+    """Return folder to quadlets: those of one user in a folder of their number, those of all beside them."""
+    found: dict[str, list[str]] = {}
+    for path in _quadlet_files(tree, _USERS):
+        below = path.removeprefix(f"{_USERS}/")
+        folder = f"{_USERS}/{below.split('/')[0]}" if "/" in below else _USERS
+        found.setdefault(folder, []).append(path)
+    return found
 
 
 def _quadlet_files(tree: Tree, folder: str) -> Iterator[str]:
@@ -108,30 +136,42 @@ def _refused_quadlets(wanted: Sequence[str], said: CommandResult) -> Iterator[st
 def _units(subject: Subject) -> Finding:
     if subject.tree.entry(_ANALYZE) is None:
         return _pass(f"the image has no {_ANALYZE}")
-    units = sorted(_own_units(subject))[:_UNITS_AT_ONCE]
-    if not units and subject.own is not None:
-        return _pass("the image brings no units of its own")
-    # default.target last: with it the whole boot is ordered, which shows cycles through the base's units.
-    said = subject.inside([_ANALYZE, "verify", "--man=no", "--", *units, "default.target"])
-    if said.code in _MISSING:
-        return _unchecked(_ANALYZE, said)
-    lines = _lines(f"{said.stdout}\n{said.stderr}")
-    if subject.own is None:
-        found = lines if said.code != 0 else []
-    else:
-        named = [re.compile(rf"(?<![\w@.-]){re.escape(unit)}(?![\w-])") for unit in units]
-        found = [line for line in lines if any(one.search(line) for one in named)]
-    return _judged(found, lines, clean=f"systemd accepts {len(units)} units", bad="systemd refuses units")
+    count, found, lines = 0, list[str](), list[str]()
+    for manager in _MANAGERS:
+        units = sorted(_own_units(subject, manager))[:_UNITS_AT_ONCE]
+        if not units and (subject.own is not None or manager.user):
+            continue
+        # default.target last: with it the whole start is ordered, which shows cycles through the base's.
+        said = subject.inside([*manager.verify, "--man=no", "--", *units, "default.target"])
+        if said.code in _MISSING:
+            return _unchecked(_ANALYZE, said)
+        told = _lines(f"{said.stdout}\n{said.stderr}")
+        lines += told
+        found += _about(units, told) if subject.own is not None else told if said.code != 0 else []
+        count += len(units)
+    if not count:
+        return _judged(
+            found, lines, clean="the image brings no units of its own", bad="systemd refuses units"
+        )
+    return _judged(found, lines, clean=f"systemd accepts {count} units", bad="systemd refuses units")
 
 
-def _own_units(subject: Subject) -> set[str]:
+def _about(units: Sequence[str], lines: Sequence[str]) -> list[str]:
+    """Return the lines that name one of the units."""
+    if not units:
+        return []
+    named = re.compile(rf"(?<![\w@.-])(?:{'|'.join(re.escape(unit) for unit in units)})(?![\w-])")
+    return [line for line in lines if named.search(line)]
+
+
+def _own_units(subject: Subject, manager: _Manager) -> set[str]:
     """Return the names of units that the layer brings, changes by a drop-in, or enables."""
     paths = subject.own
     if paths is None:
-        paths = frozenset(entry.path for entry in subject.tree.walk("/etc/systemd/system"))
+        paths = frozenset(entry.path for entry in subject.tree.walk(manager.folders[-1]))
     found: set[str] = set()
     for path in paths:
-        folder = next((one for one in _SYSTEM_UNITS if path.startswith(f"{one}/")), None)
+        folder = next((one for one in manager.folders if path.startswith(f"{one}/")), None)
         entry = subject.tree.entry(path)
         if folder is None or entry is None or entry.type is FileType.DIRECTORY:
             continue
@@ -141,13 +181,13 @@ def _own_units(subject: Subject) -> set[str]:
             name = rest[0] if link else first.removesuffix(".d")
         else:
             name = first if entry.type is FileType.FILE else ""  # a link masks a unit or names another
-        if _UNIT.fullmatch(name) and not _is_masked(subject.tree, name):
+        if _UNIT.fullmatch(name) and not _is_masked(subject.tree, f"{manager.folders[-1]}/{name}"):
             found.add(name)
     return found
 
 
-def _is_masked(tree: Tree, unit: str) -> bool:
-    entry = tree.entry(f"/etc/systemd/system/{unit}")
+def _is_masked(tree: Tree, path: str) -> bool:
+    entry = tree.entry(path)
     return entry is not None and entry.target == "/dev/null"
 
 
