@@ -6,6 +6,7 @@ that nobody foresaw becomes a report file whose path is shown, never a traceback
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import sys
@@ -18,6 +19,10 @@ from pipeline.errors import InternalError, InterruptedRunError, PipelineError
 
 if TYPE_CHECKING:
     import argparse
+
+
+_LONGEST_LINE = 20_000
+"""Commands are shown whole, so that they can be pasted."""
 
 
 class _Signalled(KeyboardInterrupt):
@@ -42,7 +47,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     signal.signal(signal.SIGINT, _on_signal)
     try:
         options = parser().parse_args(words)
-        return _run(options)
+        code = _run(options)
+        sys.stdout.flush()
     except PipelineError as error:
         return _tell(error)
     except KeyboardInterrupt:
@@ -53,10 +59,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         )
     except BrokenPipeError:
         # The reader of our output went away (`pipeline log | head`): no fault of anybody.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _discard_output()
         return 0
     except Exception as error:  # noqa: BLE001 - the boundary: everything unforeseen becomes a report
         return _tell(_report(error, words))
+    return code
 
 
 def _run(options: argparse.Namespace) -> int:
@@ -66,9 +73,24 @@ def _run(options: argparse.Namespace) -> int:
 
 
 def _tell(error: PipelineError) -> int:
-    sys.stdout.flush()
-    sys.stderr.write(f"pipeline: {error.message}\n  -> {error.hint}\n")
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        _discard_output()
+    with contextlib.suppress(BrokenPipeError):
+        sys.stderr.write(f"pipeline: {_harmless(error.message)}\n  -> {_harmless(error.hint)}\n")
     return error.exit_code
+
+
+def _discard_output() -> None:
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _harmless(text: str) -> str:
+    """Return a message that may quote images, logs and registries without their control characters."""
+    from pipeline.domain.text import plain  # noqa: PLC0415 - only needed when something is said
+
+    return "\n".join(plain(line, _LONGEST_LINE) for line in text.split("\n"))
 
 
 def _report(error: Exception, words: Sequence[str]) -> InternalError:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import platform
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console, RenderableType
 
@@ -18,6 +19,9 @@ from pipeline.domain.offer import Offer
 from pipeline.domain.record import Candidate
 from pipeline.errors import UsageError
 from pipeline.wiring import Parts, day_of, tier_of
+
+if TYPE_CHECKING:
+    from pipeline.verbs.pin import ByHand
 
 _WIDTH_OF_A_PIPE = 160
 
@@ -32,9 +36,21 @@ def _print(parts: Parts, shown: Sequence[RenderableType], data: Any) -> None:
         console.print(one)
 
 
+class _Console(Console):
+    """Leaves it to `cli` to say what a reader that went away means."""
+
+    def on_broken_pipe(self) -> None:
+        """Raise what was met.
+
+        Raises:
+            BrokenPipeError: Always.
+        """
+        raise BrokenPipeError
+
+
 def _console() -> Console:
     width = None if sys.stdout.isatty() else _WIDTH_OF_A_PIPE
-    return Console(file=sys.stdout, width=width, highlight=False, markup=False)
+    return _Console(file=sys.stdout, width=width, highlight=False, markup=False)
 
 
 def plan(parts: Parts) -> int:
@@ -81,8 +97,10 @@ def pin(parts: Parts) -> int:
     bases = _bases(parts)
     store = Pins(parts.line.pins)
     source = parts.kernel_source(parts.line)
-    if options.kernel is not None and len(bases) != 1:
+    wish = _by_hand(options)
+    if wish is not None and len(bases) != 1:
         raise UsageError("--kernel pins one base", hint="name it with --image")
+    offers: list[tuple[str, Offer]] = []
     with parts.run() as run:
 
         def ask(base: Base, parent: Candidate) -> Offer:
@@ -97,21 +115,29 @@ def pin(parts: Parts) -> int:
         for base in bases:
             offer = ask(base, require_parent(run, base))
             if options.dry_run:
-                _print(parts, [render.offer_table(base.name, offer)], render.offer_json(base.name, offer))
-                continue
-            if options.kernel is not None:
-                wish = verbs.ByHand(
-                    kernel=options.kernel,
-                    reason=options.why or "",
-                    expires=day_of(options.expires, "--expires"),
-                )
+                offers.append((base.name, offer))
+            elif wish is not None:
                 made.append((base.name, verbs.pin_by_hand(run, base, offer, store, wish)))
             else:
                 made.append((base.name, verbs.pin(run, base, offer, store, reprove=options.reprove)))
-    if not options.dry_run:
+    if options.dry_run:
+        tables = [render.offer_table(name, one) for name, one in offers]
+        _print(parts, tables, {"offers": [render.offer_json(name, one) for name, one in offers]})
+    else:
         shown = [render.pin_table(name, one) for name, one in made]
         _print(parts, shown, {"pins": [render.pin_json(name, one) for name, one in made]})
     return 0
+
+
+def _by_hand(options: argparse.Namespace) -> ByHand | None:
+    """Return the pin a person asks for, judged before any repository is asked."""
+    from pipeline.verbs.pin import ByHand  # noqa: PLC0415
+
+    if options.kernel is None:
+        return None
+    if not (options.why or "").strip():
+        raise UsageError("a pin by hand needs a reason", hint="add --why TEXT")
+    return ByHand(kernel=options.kernel, reason=options.why, expires=day_of(options.expires, "--expires"))
 
 
 def build(parts: Parts) -> int:

@@ -216,8 +216,16 @@ class Parts:
         return source_state(self.images.resolve())
 
     def timestamp(self) -> int:
-        """Return the date of an image's files: the commit's, so that a rebuild gives the same bytes."""
+        """Return the date of an image's files: the commit's, so that a rebuild gives the same bytes.
+
+        Raises:
+            UsageError: SOURCE_DATE_EPOCH is no number of seconds.
+        """
         if given := self.environment.get("SOURCE_DATE_EPOCH"):
+            if not given.isdecimal() or not given.isascii():
+                raise UsageError(
+                    f"SOURCE_DATE_EPOCH is {given!r}", hint="give seconds since 1970, or leave it unset"
+                )
             return int(given)
         folder = str(self.images.resolve())
         done = self.processes.run(["git", "-C", folder, "log", "-1", "--format=%ct"], check=False)

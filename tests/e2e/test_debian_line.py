@@ -72,7 +72,7 @@ def test_upstream_and_base_are_recorded_candidates(demo: Demo) -> None:
 def test_the_pinned_kernel_is_the_newest_that_compiles_and_says_why(demo: Demo) -> None:
     found = pins(demo)
     pin = found["pins"]["base"]
-    offered = [one["kernel"] for one in demo.json("pin", "--dry-run")["candidates"]]
+    offered = [one["kernel"] for one in demo.json("pin", "--dry-run")["offers"][0]["candidates"]]
     assert pin["kernel"] in offered
     newer = offered[: offered.index(pin["kernel"])]
     assert [one["kernel"] for one in pin["passed_over"]] == newer

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import argparse
 import ast
 import re
 from pathlib import Path
 
 import pytest
+from commandline import verbs
 
 import pipeline
-from pipeline.arguments import parser
 from pipeline.commands import VERBS
 from pipeline.errors import (
     BuildFailedError,
@@ -40,26 +39,6 @@ def table(first: str) -> dict[str, str]:
             inside = True
     assert rows, f"README.md has no table with the first column {first!r}"
     return rows
-
-
-def verbs() -> dict[str, str]:
-    """Return every verb of the command line with what its help says; `ci render` counts as one."""
-    found: dict[str, str] = {}
-
-    def collect(above: argparse.ArgumentParser, prefix: str) -> None:
-        for action in above._actions:
-            if isinstance(action, argparse._SubParsersAction):
-                helps = {str(one.dest): str(one.help) for one in action._choices_actions}
-                for name, below in action.choices.items():
-                    full = f"{prefix}{name}"
-                    nested = any(isinstance(one, argparse._SubParsersAction) for one in below._actions)
-                    if nested:
-                        collect(below, f"{full} ")
-                    else:
-                        found[full] = helps[name]
-
-    collect(parser(), "")
-    return found
 
 
 def test_exit_codes_are_unique_and_free_for_shells() -> None:
