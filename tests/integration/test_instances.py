@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -38,7 +39,7 @@ from pipeline.domain.placement import TreeEntry, place
 from pipeline.domain.tree import FileType
 from pipeline.domain.trust import Trust, trust_files
 from pipeline.domain.walked import WalkedTree
-from pipeline.errors import ToolFailedError
+from pipeline.errors import InterruptedRunError, ToolFailedError
 
 pytestmark = pytest.mark.engine
 
@@ -361,6 +362,36 @@ def test_a_fleet_is_built_refused_mended_and_left_alone(project: Project) -> Non
     assert len(project.commits()) == 3
     verdicts = {gate["gate"]: gate["verdict"] for gate in second["hosts"][1]["gates"]}
     assert {verdicts[gate.name] for gate in instance.GATES} == {"pass"}
+
+
+def test_ctrl_c_leaves_no_image_no_container_and_no_record(project: Project, debian_base: str) -> None:
+    for number in range(4):
+        project.define(f"cut-{number}")
+    before = project.commits()
+    with subprocess.Popen(
+        [sys.executable, "-m", "pipeline", "build", "--tier", "instance", "--all"],
+        cwd=project.folder,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
+    ) as child:
+        assert child.stderr is not None
+        said = []
+        for line in child.stderr:
+            said.append(line)
+            if "gates" in line:
+                child.send_signal(signal.SIGINT)
+                break
+        said += child.stderr.readlines()
+        assert child.wait(120) == InterruptedRunError.exit_code, "".join(said)
+    assert project.commits() == before
+    repositories = project.registry.storage / "docker/registry/v2/repositories/os/debian"
+    assert [path.name for path in repositories.iterdir() if path.name.startswith("cut-")] == []
+    assert command("podman", "ps", "--all", "--quiet", f"--filter=ancestor={debian_base}") == ""
+    for number in range(4):
+        (project.folder / f"images/debian/hosts/cut-{number}.toml").unlink()
 
 
 def test_the_engine_makes_the_same_tree_of_the_same_files(project: Project, engine: Engine) -> None:
