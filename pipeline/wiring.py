@@ -244,6 +244,7 @@ class Parts:
         """Open a building run; at its end, however it ends, nothing of it is left but its logs."""
         from pipeline.verbs.ports import Run  # noqa: PLC0415
 
+        timestamp = self.timestamp()
         with self.stopping(), self.workspace.opened():
             yield Run(
                 catalogue=self.catalogue,
@@ -256,7 +257,7 @@ class Parts:
                 source=self.source,
                 builder=self.builder,
                 author=self.author[0],
-                timestamp=self.timestamp(),
+                timestamp=timestamp,
                 clock=self.clock,
             )
 
