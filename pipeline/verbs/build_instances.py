@@ -64,7 +64,12 @@ def build_instances(run: Run, hosts: Sequence[Instance], fleet: Fleet) -> FleetR
     for host in hosts:
         for warning in host.warnings:
             run.reporter.note(f"{host.line}/{host.name}: {warning}")
-    known = settled(run.ledger.read(), hosts, at=lambda host: str(run.catalogue.repository(host)))
+    known = settled(
+        run.ledger.read(),
+        hosts,
+        at=lambda host: str(run.catalogue.repository(host)),
+        today=run.clock().date(),
+    )
     slots = threading.Semaphore(max(1, fleet.jobs))
     found: dict[str, tuple[InstanceResult, Candidate | None]] = {}
     for name in dict.fromkeys(host.parent for host in hosts):

@@ -9,6 +9,7 @@ there is, is not asked again.
 from __future__ import annotations
 
 import contextlib
+import datetime as dt
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
@@ -17,7 +18,7 @@ from typing import Protocol
 
 from pipeline.domain.catalogue import Instance
 from pipeline.domain.checks import CheckReport
-from pipeline.domain.gate import CommandResult, Inside, Package, Subject
+from pipeline.domain.gate import CommandResult, Inside, Package, Subject, Verdict
 from pipeline.domain.gates.registry import all_gates
 from pipeline.domain.image import Digest, Tier
 from pipeline.domain.overlaid import OverlaidTree
@@ -145,22 +146,33 @@ def own_paths(made: Assembled) -> frozenset[str]:
 
 
 def settled(
-    records: Sequence[Candidate], hosts: Sequence[Instance], *, at: Callable[[Instance], str]
+    records: Sequence[Candidate],
+    hosts: Sequence[Instance],
+    *,
+    at: Callable[[Instance], str],
+    today: dt.date,
 ) -> dict[str, Digest]:
-    """Return the hosts whose newest candidate was let go on by every gate there is today, with its digest.
+    """Return the hosts whose newest candidate would be let go on today as it was then, with its digest.
+
+    Every gate there is must have answered, and what was waived must be waived still.
 
     Args:
         records: The ledger.
         hosts: The hosts that are asked for.
         at: Says where a host's image goes today.
+        today: The day, UTC.
     """
     newest = {(one.line, one.image): one for one in records}
     names = {gate.name for gate in all_gates() if Tier.INSTANCE in gate.tiers}
     found: dict[str, Digest] = {}
     for host in hosts:
         one = newest.get((host.line, host.name))
-        complete = one is not None and names <= {gate.gate for gate in one.gates}
-        if one is not None and complete and one.ok and str(one.repository) == at(host):
+        if one is None or not one.ok or str(one.repository) != at(host):
+            continue
+        answered = {gate.gate for gate in one.gates}
+        waived = {gate.gate for gate in one.gates if gate.verdict is Verdict.WAIVED}
+        valid = {name for name, waiver in host.gates.waivers.items() if waiver.expires >= today}
+        if names <= answered and waived <= valid:
             found[host.name] = one.digest
     return found
 

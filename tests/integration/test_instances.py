@@ -85,8 +85,11 @@ def debian_base(tmp_path_factory: pytest.TempPathFactory, engine: Engine) -> Ite
     name = f"localhost/pipeline-test/hosts:{os.getpid()}"
     command("podman", "import", "--quiet", str(archive), name)
     archive.unlink()
+    identity = engine.id_of(name)
+    assert identity is not None
     yield name
-    engine.remove(name)
+    # By its id: a build has given it the registry's name as well.
+    command("podman", "image", "rm", "--force", identity)
 
 
 def command(*words: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import datetime as dt
 import shutil
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -306,6 +307,15 @@ def test_a_candidate_that_lacks_a_gate_is_examined_again(yard: FleetYard) -> Non
         if one.image == "b-1":
             yard.world.records[place] = dataclasses.replace(one, gates=one.gates[:-1])
     assert outcomes(yard.build()) == {"a-1": "unchanged", "b-1": "built", "c-1": "unchanged"}
+
+
+def test_a_waiver_that_has_expired_since_is_asked_about_again(yard: FleetYard) -> None:
+    yard.build()
+    later = dt.datetime(2030, 1, 1, tzinfo=dt.UTC)
+    yard.run = dataclasses.replace(yard.run, clock=lambda: later)
+    assert outcomes(yard.build()) == dict.fromkeys(HOSTS, "unchanged")
+    yard.run = dataclasses.replace(yard.run, clock=lambda: later + dt.timedelta(days=1))
+    assert outcomes(yard.build()) == dict.fromkeys(HOSTS, "failed")
 
 
 def test_without_a_base_every_host_fails_with_the_reason(yard: FleetYard) -> None:
