@@ -232,17 +232,20 @@ def _still_best(current: Pin, offer: Offer, known: PinFile) -> bool:
 def _better(current: Pin, offer: Offer, known: PinFile) -> tuple[str, ...]:
     """Return the newer kernels that nothing speaks against.
 
-    A kernel newer than one that failed is taken to fail too, as the search took it.
+    As in the search, a kernel newer than one that failed is taken to fail too, but for the newest of all,
+    which is tried in any case: it may bring what the others lack.
     """
     found: list[str] = []
     dropped = {one.release for one in offer.dropped}
-    for one in reversed(offer.newer(current.kernel)):
-        if one.release in dropped:
-            continue
-        if known.failure(one.release, offer.modules) is not None:
+    newer = [one.release for one in offer.newer(current.kernel) if one.release not in dropped]
+    failed = {release for release in newer if known.failure(release, offer.modules) is not None}
+    for release in reversed(newer):
+        if release in failed:
             break
-        found.append(f"{one.release} is newer, and no module is known to fail on it")
-    return tuple(reversed(found))
+        found.append(release)
+    if newer and newer[0] not in failed and newer[0] not in found:
+        found.append(newer[0])
+    return tuple(f"{one} is newer, and no module is known to fail on it" for one in reversed(found))
 
 
 def _made(

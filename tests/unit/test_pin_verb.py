@@ -395,6 +395,16 @@ def test_a_pin_is_obsolete_when_a_newer_kernel_may_do(yard: Yard) -> None:
     assert state(yard, dropped)[0] is PinState.HOLDS
 
 
+def test_the_newest_kernel_is_tried_though_an_older_one_failed(yard: Yard) -> None:
+    fail(yard, 117)
+    pin(yard.run, yard.base, offer(parent(yard), (117, 94)), yard.pins)
+    again = offer(parent(yard), (120, 119, 117, 94))
+    found, reasons = state(yard, again)
+    assert found is PinState.OBSOLETE
+    assert [release(120) in reason for reason in reasons] == [True]
+    assert pin(yard.run, yard.base, again, yard.pins).kernel == release(120)
+
+
 @pytest.mark.parametrize(
     ("change", "said"),
     [
