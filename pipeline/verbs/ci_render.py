@@ -17,7 +17,7 @@ from pipeline.domain.image import Tier
 from pipeline.domain.yamltext import Value, emit
 from pipeline.errors import PinObsoleteError
 
-TIERS = (Tier.UPSTREAM, Tier.BASE)
+TIERS = (Tier.UPSTREAM, Tier.BASE, Tier.INSTANCE)
 """The tiers `pipeline build` makes, in order."""
 
 _LOGS = ".pipeline/logs/"
@@ -166,7 +166,7 @@ def _default(settings: CiSettings) -> Value:
         "before_script": [
             f"apt-get update && apt-get install --yes --no-install-recommends {tools}",
             f"python3 -m venv .pipeline/venv && .pipeline/venv/bin/pip install {package}",
-            'export PATH="$CI_PROJECT_DIR/.pipeline/venv/bin:$CI_PROJECT_DIR/.tools:$PATH"',
+            'export PATH="$CI_PROJECT_DIR/.pipeline/venv/bin:$CI_PROJECT_DIR/.tools/bin:$PATH"',
             f"mkdir -p {_OUT}",
             remote,
             login,
