@@ -1,6 +1,6 @@
 """Where a run keeps its things: logs that stay, a work folder and local image tags that do not.
 
-`<state>/logs/<run>/` is kept. `<state>/work/<run>/` holds contexts and archives and a list of the local
+In the state folder, `logs/<run>/` is kept; `work/<run>/` holds contexts and archives and a list of the local
 image tags the run made; both go when the run ends, and when it was killed, the next run removes them.
 A run that is alive holds a lock on its work folder, so no run removes another's.
 """
