@@ -18,6 +18,9 @@ import pytest
 
 TOP = Path(__file__).parents[2]
 
+REUSED = "PIPELINE_TEST_DEMO"
+"""Variable `FOLDER:STATE` of a demo that is there already, for work on these tests; CI never sets it."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Demo:
@@ -69,7 +72,9 @@ _BUILD = pytest.StashKey[Build]()
 
 def pytest_collection_finish(session: pytest.Session) -> None:
     """Start the demo as soon as it is known to be needed: it compiles while the other tests run."""
-    if session.config.option.collectonly or not any(item.get_closest_marker("e2e") for item in session.items):
+    if session.config.option.collectonly or REUSED in os.environ:
+        return
+    if not any(item.get_closest_marker("e2e") for item in session.items):
         return
     top = Path(tempfile.mkdtemp(prefix="pipeline-e2e-"))
     environment = {
@@ -106,7 +111,11 @@ def pytest_unconfigure(config: pytest.Config) -> None:
 
 @pytest.fixture(scope="session")
 def demo(request: pytest.FixtureRequest) -> Demo:
-    """Upstream, pin and base of the Debian line, built for real."""
+    """Upstream, pin, base and hosts of the Debian line, built for real."""
+    if REUSED in os.environ:
+        folder, state = (Path(part) for part in os.environ[REUSED].split(":"))
+        port = (state / "registry" / "port").read_text().strip()
+        return Demo(folder=folder, state=state, registry=f"127.0.0.1:{port}", output="")
     build = request.config.stash[_BUILD]
     code = build.process.wait(3600)
     text = build.log.read_text(errors="replace")

@@ -1,4 +1,8 @@
-"""Boots an image's file tree in QEMU and runs a script in it, once systemd is up."""
+"""Boots an image's file tree in QEMU and runs a script in it, once systemd has set the system up.
+
+The script runs in systemd's kernel-command-line.target: after users, tmpfiles and mounts, in place of the
+services of multi-user.target, whose containers could not be pulled without a network.
+"""
 
 from __future__ import annotations
 
@@ -24,20 +28,17 @@ def boot(root: Path, script: str, work: Path) -> list[str]:
     disk, inside = work / "root.img", work / "script"
     inside.write_text(f"exec >/dev/ttyS0 2>/dev/null\necho {BEGIN}\n{script}\necho {END}\n")
     subprocess.run(["mke2fs", "-q", "-t", "ext4", "-d", str(root), str(disk), "3G"], check=True)
-    subprocess.run(
-        ["debugfs", "-w", "-R", f"write {inside} /usr/lib/e2e-script", str(disk)],
-        check=True,
-        capture_output=True,
-    )
+    write = f"write {inside} /usr/lib/e2e-script"
+    subprocess.run(["debugfs", "-w", "-R", write, str(disk)], check=True, capture_output=True)
     (kernel,) = (root / "usr/lib/modules").iterdir()
-    accelerated = ("-enable-kvm",) if Path("/dev/kvm").exists() else ()
     command = 'systemd.run="/bin/sh /usr/lib/e2e-script"'
     actions = "systemd.run_success_action=poweroff systemd.run_failure_action=poweroff"
+    processor = ("-accel", "kvm", "-cpu", "host") if _virtualises() else ("-accel", "tcg", "-cpu", "max")
     log = work / "console.log"
     with log.open("wb") as sink:
         subprocess.run(
             [
-                "qemu-system-x86_64", "-machine", "q35", "-cpu", "max", *accelerated,
+                "qemu-system-x86_64", "-machine", "q35", *processor,
                 "-m", "2048", "-smp", "2", "-nographic", "-no-reboot", "-net", "none",
                 "-kernel", str(kernel / "vmlinuz"), "-initrd", str(kernel / "initramfs.img"),
                 "-drive", f"file={disk},if=virtio,format=raw",
@@ -51,3 +52,9 @@ def boot(root: Path, script: str, work: Path) -> list[str]:
     assert END in text, f"the script did not end:\n{text[-4000:]}"
     between = text.partition(BEGIN)[2].partition(END)[0]
     return [line.strip() for line in between.splitlines() if line.strip()]
+
+
+def _virtualises() -> bool:
+    """Whether the processor can; a /dev/kvm alone can be there without."""
+    words = set(Path("/proc/cpuinfo").read_text().split())
+    return Path("/dev/kvm").exists() and bool(words & {"vmx", "svm"})
