@@ -8,8 +8,11 @@ an exit code.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
+
+if TYPE_CHECKING:
+    # Only named here: importing it would make `--help` pay for dataclasses.
+    from pipeline.problem import Problem
 
 
 class PipelineError(Exception):
@@ -41,30 +44,6 @@ class UsageError(PipelineError):
 
     exit_code = 2
     meaning = "wrong usage of the command line"
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Problem:
-    """One fault in a definition.
-
-    Attributes:
-        file: Path of the file, relative to the images folder's parent where possible.
-        line: 1-based line, or None when the fault has no single line.
-        key: Dotted key, such as `modules.0.name`; empty for a fault of the whole file.
-        message: What is wrong and what was allowed.
-        hint: What to write instead.
-    """
-
-    file: str
-    line: int | None
-    key: str
-    message: str
-    hint: str
-
-    def __str__(self) -> str:
-        where = self.file if self.line is None else f"{self.file}:{self.line}"
-        key = f" [{self.key}]" if self.key else ""
-        return f"{where}{key}: {self.message} ({self.hint})"
 
 
 class DefinitionError(PipelineError):

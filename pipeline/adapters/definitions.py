@@ -24,7 +24,8 @@ from pipeline.domain.nearest import nearest
 from pipeline.domain.prepared import wanted
 from pipeline.domain.resolve import LineSource, Parsed, resolve
 from pipeline.domain.validation import partial_problems, validate
-from pipeline.errors import DefinitionError, Problem
+from pipeline.errors import DefinitionError
+from pipeline.problem import Problem
 
 SETTINGS = "pipeline.toml"
 KEYS = "keys"

@@ -18,7 +18,8 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Val
 
 from pipeline.domain.image import Digest
 from pipeline.domain.pin import Failure, PassedOver, Pin, PinFile
-from pipeline.errors import DefinitionError, Problem, StateError, UsageError
+from pipeline.errors import DefinitionError, StateError, UsageError
+from pipeline.problem import Problem
 
 _HEAD = """\
 Which kernel each base is built for, with the module versions proved together with it, and the failures

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pipeline.errors import Problem
+from pipeline.problem import Problem
 
 LARGEST = 1 << 20
 """Bytes of the largest definition file that is read."""

@@ -10,7 +10,8 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 
-from pipeline.errors import DefinitionError, Problem
+from pipeline.errors import DefinitionError
+from pipeline.problem import Problem
 
 MARKER = "# pipeline:modules"
 """The comment line that the generated lines replace."""

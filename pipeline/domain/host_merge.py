@@ -9,7 +9,7 @@ from pipeline.domain.host import HostDefinition
 from pipeline.domain.merge import Layer, Merged, merge
 from pipeline.domain.nearest import nearest
 from pipeline.domain.validation import validate
-from pipeline.errors import Problem
+from pipeline.problem import Problem
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from pipeline.domain.nearest import nearest
-from pipeline.errors import Problem
+from pipeline.problem import Problem
 
 _WHOLE_LISTS = frozenset({"exec", "arguments"})
 _OWN_KEYS = frozenset({"description"})

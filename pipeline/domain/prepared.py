@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from pipeline.domain.host import HostDefinition
 from pipeline.domain.template import Scalar, fill
-from pipeline.errors import Problem
+from pipeline.problem import Problem
 
 FILES, TEMPLATES = "files", "templates"
 BUILT_IN = ("hostname", "image", "line", "registry")

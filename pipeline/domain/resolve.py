@@ -34,7 +34,7 @@ from pipeline.domain.image import Tier
 from pipeline.domain.merge import Merged
 from pipeline.domain.nearest import nearest
 from pipeline.domain.prepared import prepare
-from pipeline.errors import Problem
+from pipeline.problem import Problem
 
 AnyDefinition = UpstreamDefinition | BaseDefinition | HostDefinition
 _PARENT_TIERS = {Tier.BASE: (Tier.UPSTREAM, Tier.BASE), Tier.INSTANCE: (Tier.BASE,)}

@@ -10,7 +10,7 @@ import re
 from collections.abc import Mapping
 
 from pipeline.domain.nearest import nearest
-from pipeline.errors import Problem
+from pipeline.problem import Problem
 
 _PLACE = re.compile(r"\\(?P<literal>\{\{)|\{\{(?P<name>[^\n]*?)\}\}|(?P<open>\{\{)")
 _NAME = re.compile(r"[ \t]*([a-z][a-z0-9_]*)[ \t]*")

@@ -16,7 +16,7 @@ from pydantic_core import ErrorDetails
 
 from pipeline.domain.definition import Definition
 from pipeline.domain.nearest import nearest
-from pipeline.errors import Problem
+from pipeline.problem import Problem
 
 Model = TypeVar("Model", bound=Definition)
 _WANTED = {

@@ -6,7 +6,8 @@ from pathlib import Path
 
 from pipeline.domain.definition import Settings
 from pipeline.domain.trust import Trust
-from pipeline.errors import DefinitionError, Problem
+from pipeline.errors import DefinitionError
+from pipeline.problem import Problem
 
 _PEM = "-----BEGIN PUBLIC KEY-----"
 

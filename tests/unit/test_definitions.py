@@ -11,7 +11,8 @@ import pytest
 from pipeline.adapters.definitions import load
 from pipeline.domain.catalogue import Base, Catalogue, Instance, Upstream
 from pipeline.domain.definition import Bootstrap
-from pipeline.errors import DefinitionError, Problem, UsageError
+from pipeline.errors import DefinitionError, UsageError
+from pipeline.problem import Problem
 
 SETTINGS = '[registry]\nurl = "127.0.0.1:5000/os"\ninsecure = true\n'
 UPSTREAM = """\

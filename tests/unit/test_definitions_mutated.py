@@ -12,7 +12,8 @@ from pipeline.adapters import toml_source
 from pipeline.adapters.definitions import FOLDERS, load
 from pipeline.domain.definition import Settings
 from pipeline.domain.validation import validate
-from pipeline.errors import DefinitionError, Problem
+from pipeline.errors import DefinitionError
+from pipeline.problem import Problem
 
 IMAGES = Path(__file__).parents[2] / "images"
 MUTANTS = 10_000

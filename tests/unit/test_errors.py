@@ -15,10 +15,10 @@ from pipeline.errors import (
     BuildFailedError,
     DefinitionError,
     PipelineError,
-    Problem,
     ToolFailedError,
     all_errors,
 )
+from pipeline.problem import Problem
 
 ROOT = Path(__file__).parents[2]
 CODES = {cls.exit_code: cls.meaning for cls in all_errors()}

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from pipeline.adapters import toml_source
 from pipeline.domain.merge import Layer, Merged, merge
-from pipeline.errors import Problem
+from pipeline.problem import Problem
 
 
 def layer(name: str, text: str) -> Layer:

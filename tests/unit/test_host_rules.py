@@ -9,7 +9,8 @@ from hosttrees import DIGEST, HOST, ROLE, SSH, make_tree, write
 
 from pipeline.adapters.definitions import load
 from pipeline.domain.catalogue import Instance
-from pipeline.errors import DefinitionError, Problem
+from pipeline.errors import DefinitionError
+from pipeline.problem import Problem
 
 WEB = "images/debian/hosts/web-1.toml"
 SERVER = "images/debian/roles/server.toml"

@@ -18,7 +18,8 @@ from pipeline.domain.rootfs.machine import machine
 from pipeline.domain.rootfs.persistence import persistence
 from pipeline.domain.rootfs.pulls import pulls
 from pipeline.domain.trust import Trust
-from pipeline.errors import DefinitionError, Problem
+from pipeline.errors import DefinitionError
+from pipeline.problem import Problem
 
 
 def render(host: Instance, trust: Trust, *, insecure: bool = False) -> tuple[TreeEntry, ...]:
