@@ -1,6 +1,6 @@
 """`pipeline build --tier base` against a plain shell script of the same podman commands. Goal: 2 % overhead.
 
-The script does what a hand-written one would: pull, both module stages side by side, the final stage with
+The script does what a hand-written one would: pull, toolchain, both module stages side by side, the final stage with
 COPY lines written by hand, push. It makes no manifests, runs no gates and records nothing; all that is part
 of our side. The module stages alone, one after the other, show what side by side is worth.
 
@@ -59,12 +59,20 @@ def module_files(base: str) -> dict[str, list[str]]:
     return files
 
 
-def stage(name: str, pin: dict[str, Any], upstream: str) -> str:
+def build_command(name: str, file: str, words: str) -> str:
+    """Return the shell command of one builder stage."""
+    return (
+        f"{PODMAN} build -q --no-cache --force-rm --network host {LIMITS} -t {TAG}:{name} {words}"
+        f" -f Containerfiles/debian/{file} Containerfiles/debian"
+    )
+
+
+def stage(name: str, pin: dict[str, Any]) -> str:
     """Return the shell command of one module stage."""
     modules = tomllib.loads(Path("images/debian/base/base.toml").read_text())["modules"]
     module = next(one for one in modules if one["name"] == name)
     arguments = {
-        "UPSTREAM": upstream,
+        "UPSTREAM": f"{TAG}:toolchain",
         "KERNEL": pin["kernel"],
         "KERNEL_DEVEL": " ".join(pin["kernel_devel"]),
         "PACKAGE": f"{module['package']}={pin['modules'][name]}",
@@ -72,10 +80,7 @@ def stage(name: str, pin: dict[str, Any], upstream: str) -> str:
         "MODULE_SET": name,
     }
     words = " ".join(f"--build-arg '{key}={value}'" for key, value in arguments.items())
-    return (
-        f"{PODMAN} build -q --no-cache --force-rm --network host {LIMITS} -t {TAG}:{name} {words}"
-        f" -f Containerfiles/debian/{module['containerfile']} Containerfiles/debian"
-    )
+    return build_command(name, module["containerfile"], words)
 
 
 def script(pin: dict[str, Any], upstream: str, registry: str, files: dict[str, list[str]]) -> str:
@@ -85,9 +90,11 @@ def script(pin: dict[str, Any], upstream: str, registry: str, files: dict[str, l
     )
     packages = " ".join(f"{name}={version}" for name, version in pin["userspace"].items())
     extra = " ".join(tomllib.loads(Path("images/debian/base/base.toml").read_text())["packages"])
-    background = " & ".join(stage(name, pin, upstream) for name in files)
+    background = " & ".join(stage(name, pin) for name in files)
+    tools = build_command("toolchain", "toolchain.Containerfile", f"--build-arg UPSTREAM={upstream}")
     return f"""set -e
 {PODMAN} pull -q --tls-verify=false {upstream}
+{tools}
 before=$(date +%s.%N)
 {background} & wait -n; wait -n
 echo "stages $before $(date +%s.%N)"
@@ -123,7 +130,7 @@ def main() -> None:
     print(f"pipeline build --tier base          {ours:7.1f} s, with manifests, gates and record")
     print(f"ratio                               {ours / shell:7.3f} (goal: under 1.02)", flush=True)
     both = stages_of(said)
-    alone = sum(timed(["bash", "-c", stage(one, pin, upstream)], demo)[0] for one in files)
+    alone = sum(timed(["bash", "-c", stage(one, pin)], demo)[0] for one in files)
     print(f"module stages one after the other   {alone:7.1f} s ({', '.join(files)})")
     print(f"module stages side by side          {both:7.1f} s")
     print(f"ratio                               {both / alone:7.3f}")

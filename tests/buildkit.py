@@ -114,7 +114,7 @@ class World:
     ) -> int:
         self.arguments.append(dict(arguments))
         kernel = arguments.get("KERNEL", "")
-        name = arguments.get("MODULE_SET", "assemble")
+        name = "toolchain" if "toolchain" in file.name else arguments.get("MODULE_SET", "assemble")
         self.happened.append(f"build {name} {kernel}".rstrip())
         if (name, kernel) in self.interrupts:
             raise KeyboardInterrupt

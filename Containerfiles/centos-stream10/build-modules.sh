@@ -5,12 +5,8 @@
 set -eu
 . /run/dnf.sh
 
-# DKMS would sign with a key it makes up on the spot, which no machine trusts and no second build repeats.
-mkdir -p /etc/dkms/framework.conf.d
-echo 'sign_file="/nonexistent"' > /etc/dkms/framework.conf.d/image.conf
-
 # shellcheck disable=SC2046,SC2086
-repo_dnf install dkms gcc make $(specs $KERNEL_DEVEL)
+repo_dnf install $(specs $KERNEL_DEVEL)
 # Without its scripts: they would compile at once, for the newest kernel DKMS sees or for uname -r, which is
 # the build machine's. In a step of its own, because what it needs wants its scripts run.
 # shellcheck disable=SC2046,SC2086

@@ -1,22 +1,13 @@
 #!/bin/sh
-# Compiles one DKMS module set for KERNEL and leaves the .ko files, and nothing else, below /out.
+# Compiles one DKMS module set for KERNEL and leaves the .ko files, and nothing else, below /out. Runs on what
+# install-toolchain.sh left.
 # KERNEL: release; KERNEL_DEVEL: linux-headers package=version; PACKAGE: package with the DKMS source;
 # MODULE: DKMS's name of it.
 set -eu
 export DEBIAN_FRONTEND=noninteractive
 
-# DKMS would build for every kernel it sees as soon as the package is configured, the build machine's among
-# them, and would sign with a key it makes up on the spot. Neither is wanted.
-mkdir -p /etc/dkms/framework.conf.d
-touch /etc/dkms/no-autoinstall
-echo 'sign_file="/nonexistent"' > /etc/dkms/framework.conf.d/image.conf
-
-# Nobody needs a builder stage to survive a power cut: without a sync for each file it unpacks much faster.
-echo force-unsafe-io > /etc/dpkg/dpkg.cfg.d/image
-
-apt-get update -q
 # shellcheck disable=SC2086 # KERNEL_DEVEL may hold several packages
-INITRD=No apt-get install -q -y --no-install-recommends dkms gcc make $KERNEL_DEVEL "$PACKAGE"
+INITRD=No apt-get install -q -y --no-install-recommends $KERNEL_DEVEL "$PACKAGE"
 
 set -- /usr/src/"$MODULE"-[0-9]*
 if [ "$#" -ne 1 ] || [ ! -d "$1" ]; then

@@ -9,7 +9,8 @@ a heading.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Generic, Protocol, TypeVar
 
 from pipeline.domain.kernel import DeclaredRange, Workshop, parse_dkms_conf, parse_meta
 from pipeline.errors import ToolFailedError
@@ -18,6 +19,62 @@ PLAIN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+:~^-]{0,200}")
 """A package name, version or kernel release as rpm and dpkg allow them, and nothing a shell would expand."""
 
 _TAIL_LINES = 20
+_TIMEOUT = 900.0
+
+
+class Offering(Protocol):
+    """What an image's repositories offer."""
+
+    @property
+    def offered(self) -> Mapping[str, tuple[str, ...]]:
+        """Package name to the versions offered, newest first."""
+
+
+_Offering = TypeVar("_Offering", bound=Offering)
+
+
+class Questions(Generic[_Offering]):
+    """A package manager's two scripts; the inventory is kept for the image that was asked last.
+
+    Args:
+        inventory: Script that prints what is installed and offered.
+        declared: Script that prints META and dkms.conf of `package version dkms-name`.
+        parse: Reads the inventory script's answer.
+        words: Arguments both scripts get first.
+    """
+
+    def __init__(
+        self,
+        *,
+        inventory: str,
+        declared: str,
+        parse: Callable[[str], _Offering],
+        words: Sequence[str] = (),
+    ) -> None:
+        self._scripts = (inventory, declared)
+        self._parse = parse
+        self._words = tuple(words)
+        self._known: tuple[Workshop, _Offering] | None = None
+
+    def inventory(self, inside: Workshop) -> _Offering:
+        """Return what an image has and is offered."""
+        if self._known is None or self._known[0] is not inside:
+            answer = ask(inside, self._scripts[0], self._words, what="the kernels on offer", timeout=_TIMEOUT)
+            self._known = (inside, self._parse(answer))
+        return self._known[1]
+
+    def module_version(self, inside: Workshop, package: str) -> str | None:
+        """Return the newest version offered of a package, or None."""
+        return next(iter(self.inventory(inside).offered.get(package, ())), None)
+
+    def declared(self, inside: Workshop, package: str, dkms: str) -> tuple[DeclaredRange, ...]:
+        """Return what META and dkms.conf in the newest version of a package declare."""
+        version = self.module_version(inside, package)
+        if version is None:
+            return ()
+        what = f"the kernels {package} declares"
+        words = [*self._words, package, version, dkms]
+        return ranges(ask(inside, self._scripts[1], words, what=what, timeout=_TIMEOUT), dkms)
 
 
 def ask(inside: Workshop, script: str, arguments: Sequence[str], *, what: str, timeout: float) -> str:

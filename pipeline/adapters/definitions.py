@@ -308,8 +308,10 @@ def _named_files(definition: BaseModel) -> Iterator[tuple[str, str]]:
                 yield "bootstrap.containerfile", bootstrap.containerfile
             if mirror is not None and mirror.key is not None:
                 yield "mirror.key", mirror.key
-        case BaseDefinition(containerfile=containerfile, modules=modules):
+        case BaseDefinition(containerfile=containerfile, modules=modules, toolchain=toolchain):
             yield "containerfile", containerfile
+            if toolchain is not None:
+                yield "toolchain", toolchain
             for index, module in enumerate(modules):
                 yield f"modules.{index}.containerfile", module.containerfile
         case HostDefinition(containerfile=str(containerfile)):

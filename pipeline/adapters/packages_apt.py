@@ -11,12 +11,10 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from pipeline.adapters.asking import PLAIN, PRINT_SOURCES, ask, ranges, sections
-from pipeline.domain.kernel import DeclaredRange, KernelCandidate, Workshop
+from pipeline.adapters.asking import PLAIN, PRINT_SOURCES, Questions, sections
+from pipeline.domain.kernel import KernelCandidate, Workshop
 from pipeline.domain.vercmp import dpkg_key
 from pipeline.errors import ToolFailedError
-
-_TIMEOUT = 900.0
 
 _PREPARE = r"""
 set -eu
@@ -80,7 +78,7 @@ class Inventory:
     offered: Mapping[str, tuple[str, ...]]
 
 
-class AptSource:
+class AptSource(Questions[Inventory]):
     """`KernelSource` for Debian images.
 
     Args:
@@ -88,30 +86,12 @@ class AptSource:
     """
 
     def __init__(self, flavour: str) -> None:
+        super().__init__(inventory=_INVENTORY, declared=_DECLARED, parse=parse_inventory)
         self._flavour = flavour
-        self._known: tuple[Workshop, Inventory] | None = None
 
     def candidates(self, inside: Workshop) -> tuple[KernelCandidate, ...]:
         """Return the image's own kernel and every kernel whose headers are offered, newest first."""
-        return candidates_of(self._inventory(inside), self._flavour)
-
-    def module_version(self, inside: Workshop, package: str) -> str | None:
-        """Return the newest version offered of a package, or None."""
-        return next(iter(self._inventory(inside).offered.get(package, ())), None)
-
-    def declared(self, inside: Workshop, package: str, dkms: str) -> tuple[DeclaredRange, ...]:
-        """Return what META and dkms.conf in the newest version of a package declare."""
-        version = self.module_version(inside, package)
-        if version is None:
-            return ()
-        what = f"the kernels {package} declares"
-        return ranges(ask(inside, _DECLARED, [package, version, dkms], what=what, timeout=_TIMEOUT), dkms)
-
-    def _inventory(self, inside: Workshop) -> Inventory:
-        if self._known is None or self._known[0] is not inside:
-            answer = ask(inside, _INVENTORY, [], what="the kernels on offer", timeout=_TIMEOUT)
-            self._known = (inside, parse_inventory(answer))
-        return self._known[1]
+        return candidates_of(self.inventory(inside), self._flavour)
 
 
 def parse_inventory(answer: str) -> Inventory:

@@ -13,26 +13,25 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipeline.adapters.asking import PLAIN, PRINT_SOURCES, ask, ranges, sections
-from pipeline.domain.kernel import DeclaredRange, KernelCandidate, Workshop
+from pipeline.adapters.asking import PLAIN, PRINT_SOURCES, Questions, sections
+from pipeline.domain.kernel import KernelCandidate, Workshop
 from pipeline.domain.vercmp import evr_key
 from pipeline.errors import ToolFailedError
 
-_TIMEOUT = 900.0
 _FAMILY = ("kernel", "kernel-core", "kernel-modules-core", "kernel-modules", "kernel-modules-extra")
 """Packages that make one kernel; those of them that the image has installed are what a swap installs."""
 _ALWAYS = frozenset({"kernel-core", "kernel-modules-core", "kernel-modules"})
 
 _PREPARE = r"""
 set -eu
-# The line's own repositories, beside the image's; arguments are name and content in turns.
+# The line's own repositories, beside the image's; arguments are name and content in turns, then --.
 repositories=/run/pipeline-repositories
 mkdir -p "$repositories"
-while [ "$#" -gt 0 ] && [ "$1" != -- ]; do
+while [ "$1" != -- ]; do
     printf '%s\n' "$2" > "$repositories/$1"
     shift 2
 done
-[ "$#" -eq 0 ] || shift
+shift
 dnf() { command dnf -q -y --setopt="reposdir=/etc/yum.repos.d,$repositories" "$@"; }
 """
 
@@ -89,7 +88,7 @@ class Inventory:
     offered: Mapping[str, tuple[str, ...]]
 
 
-class DnfSource:
+class DnfSource(Questions[Inventory]):
     """`KernelSource` for EL images.
 
     Args:
@@ -97,38 +96,14 @@ class DnfSource:
     """
 
     def __init__(self, repositories: Mapping[str, str]) -> None:
-        self._repositories = [word for pair in sorted(repositories.items()) for word in pair]
-        self._known: tuple[Workshop, Inventory] | None = None
+        words = [word for pair in sorted(repositories.items()) for word in pair]
+        super().__init__(
+            inventory=_INVENTORY, declared=_DECLARED, parse=parse_inventory, words=[*words, "--"]
+        )
 
     def candidates(self, inside: Workshop) -> tuple[KernelCandidate, ...]:
         """Return the image's own kernel and every kernel whose kernel-devel is offered, newest first."""
-        return candidates_of(self._inventory(inside))
-
-    def module_version(self, inside: Workshop, package: str) -> str | None:
-        """Return the newest `[epoch:]version-release` offered of a package, or None."""
-        return next(iter(self._inventory(inside).offered.get(package, ())), None)
-
-    def declared(self, inside: Workshop, package: str, dkms: str) -> tuple[DeclaredRange, ...]:
-        """Return what META and dkms.conf in the newest version of a package declare."""
-        version = self.module_version(inside, package)
-        if version is None:
-            return ()
-        answer = ask(
-            inside,
-            _DECLARED,
-            [*self._repositories, "--", package, version, dkms],
-            what=f"the kernels {package} declares",
-            timeout=_TIMEOUT,
-        )
-        return ranges(answer, dkms)
-
-    def _inventory(self, inside: Workshop) -> Inventory:
-        if self._known is None or self._known[0] is not inside:
-            answer = ask(
-                inside, _INVENTORY, self._repositories, what="the kernels on offer", timeout=_TIMEOUT
-            )
-            self._known = (inside, parse_inventory(answer))
-        return self._known[1]
+        return candidates_of(self.inventory(inside))
 
 
 def read_repositories(folder: Path) -> dict[str, str]:

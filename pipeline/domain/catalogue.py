@@ -92,11 +92,15 @@ class ResolvedModule:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Base(Image):
-    """A base: `modules` are its own, `inherited_modules` those of the bases below it."""
+    """A base: `modules` are its own, `inherited_modules` those of the bases below it.
+
+    `toolchain` is the file of the stage that its module stages start from; None when they start from the parent.
+    """
 
     packages: tuple[str, ...]
     modules: tuple[ResolvedModule, ...]
     inherited_modules: tuple[ResolvedModule, ...] = ()
+    toolchain: Path | None = None
 
     @property
     def tier(self) -> Tier:

@@ -333,6 +333,9 @@ class BaseDefinition(ImageDefinition):
     """The upstream or base this one is built on."""
     containerfile: FileName
     """The final stage; a file in `Containerfiles/<line>/`."""
+    toolchain: FileName | None = None
+    """The stage that module stages start from, with compiler and DKMS, built once a run; a file in
+    `Containerfiles/<line>/`. Without it they start from the parent."""
     packages: tuple[PackageName, ...] = ()
     """Utility packages, installed in the final stage."""
     modules: tuple[Module, ...] = ()

@@ -256,6 +256,7 @@ def _base(parsed: Parsed, definition: BaseDefinition, parent: Upstream | Base, s
         packages=definition.packages,
         modules=tuple(_module(module, source) for module in definition.modules),
         inherited_modules=parent.all_modules if isinstance(parent, Base) else (),
+        toolchain=source.containerfiles / definition.toolchain if definition.toolchain else None,
     )
 
 

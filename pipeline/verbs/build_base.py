@@ -21,7 +21,14 @@ from pipeline.domain.record import Candidate, Parent, RecordedPins
 from pipeline.domain.trust import Trust, trust_files
 from pipeline.errors import PinError
 from pipeline.verbs.candidates import Built, require_parent, to_candidate
-from pipeline.verbs.module_stages import OUT, BuiltModule, ModuleOrder, build_modules, package_word
+from pipeline.verbs.module_stages import (
+    OUT,
+    BuiltModule,
+    ModuleOrder,
+    build_modules,
+    build_toolchain,
+    package_word,
+)
 from pipeline.verbs.ports import PinStore, Run
 from pipeline.verbs.stages import EngineStage, digest_of, run_engine
 from pipeline.verbs.trust import read_trust
@@ -88,7 +95,7 @@ def build_base(run: Run, base: Base, given: BaseInputs) -> Candidate:
     with run.reporter.stage(f"pull {given.parent.line}/{given.parent.image}"):
         parent = run.engine.pull(given.parent.repository.at(given.parent.digest))
     order = ModuleOrder(
-        upstream=parent,
+        upstream=build_toolchain(run, name, base.toolchain, parent) if base.modules else parent,
         kernel=pin.kernel,
         kernel_devel=pin.kernel_devel,
         version=pin.modules,

@@ -28,7 +28,7 @@ class ModuleOrder:
     """What a builder stage is to compile.
 
     Attributes:
-        upstream: Local image the stage starts from.
+        upstream: Local image the stage starts from: the parent, or the toolchain on it.
         kernel: Kernel release.
         kernel_devel: Words that install its kernel-devel.
         version: Package version of each module set.
@@ -50,6 +50,31 @@ class BuiltModule:
     image: str
     manifest: Manifest
     log: Digest
+
+
+def build_toolchain(run: Run, name: str, file: Path | None, upstream: str) -> str:
+    """Build what the module stages of a base have in common, once a run; return its local image.
+
+    Args:
+        run: The run.
+        name: The base, for people.
+        file: The toolchain's Containerfile; None when module stages start from the parent itself.
+        upstream: Local image of the parent.
+
+    Raises:
+        BuildFailedError: It cannot be built, which says nothing about any kernel.
+    """
+    if file is None:
+        return upstream
+    stage = EngineStage(
+        name=f"toolchain for {name}",
+        context=file.parent,
+        file=file,
+        arguments={"UPSTREAM": upstream},
+        tag=run.folders.tag(f"toolchain {name}"),
+    )
+    run_engine(run, stage)
+    return stage.tag
 
 
 def build_module(

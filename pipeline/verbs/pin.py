@@ -12,6 +12,7 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 
 from pipeline.domain.catalogue import Base, ResolvedModule
 from pipeline.domain.gates.modules import upstream_version
@@ -36,7 +37,7 @@ from pipeline.domain.pin import (
 )
 from pipeline.domain.record import Candidate
 from pipeline.errors import BuildFailedError, PinError, UsageError
-from pipeline.verbs.module_stages import ModuleOrder, build_module
+from pipeline.verbs.module_stages import ModuleOrder, build_module, build_toolchain
 from pipeline.verbs.ports import PinStore, Run
 
 
@@ -166,11 +167,17 @@ def _search(run: Run, base: Base, offer: Offer, pins: PinStore, *, forget: bool)
     )
     current = None if forget else _proved_before(known.pins.get(base.name), offer, releases)
     evidence: dict[str, Mapping[str, Digest]] = {}
+
+    @cache
+    def ground() -> str:
+        parent = run.engine.pull(offer.parent.repository.at(offer.parent.digest))
+        return build_toolchain(run, f"{base.line}/{base.name}", base.toolchain, parent)
+
     if current is not None:
         evidence[current.kernel] = current.evidence
     search = PinSearch(kernels=releases, good=frozenset(evidence), bad=bad - evidence.keys())
     while (release := search.next()) is not None:
-        outcome = _prove(run, base, offer, release)
+        outcome = _prove(run, base, offer, release, ground=ground())
         if isinstance(outcome, Failure):
             known = known.with_failure(outcome)
         else:
@@ -195,12 +202,14 @@ def _proved_before(current: Pin | None, offer: Offer, releases: Sequence[str]) -
     return current if proved else None
 
 
-def _prove(run: Run, base: Base, offer: Offer, release: str) -> Failure | Mapping[str, Digest]:
+def _prove(
+    run: Run, base: Base, offer: Offer, release: str, *, ground: str
+) -> Failure | Mapping[str, Digest]:
     """Compile all modules for a kernel; the first failure is the answer, else the logs are."""
     candidate = offer.candidate(release)
     assert candidate is not None and base.containerfile is not None  # noqa: S101, PT018 - both were looked up
     order = ModuleOrder(
-        upstream=run.engine.pull(offer.parent.repository.at(offer.parent.digest)),
+        upstream=ground,
         kernel=release,
         kernel_devel=(candidate.devel_package,),
         version=offer.modules,

@@ -157,7 +157,7 @@ def test_any_answer_ends_in_candidates(text: str) -> None:
 def test_repositories_reach_the_script_as_arguments() -> None:
     image = Image(DNF)
     DnfSource({"zfs.repo": "[zfs]\nname=$(id)\n"}).candidates(image)
-    assert image.asked[0][3:] == ("pipeline", "zfs.repo", "[zfs]\nname=$(id)\n")
+    assert image.asked[0][3:] == ("pipeline", "zfs.repo", "[zfs]\nname=$(id)\n", "--")
     assert "$(id)" not in image.asked[0][2]
 
 

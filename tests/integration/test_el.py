@@ -77,11 +77,15 @@ class Site:
         return code, log.read_text()
 
     def modules(self, version: str) -> tuple[int, str]:
+        tools = f"toolchain-{version}"
+        code, log = self.build(self.context(tools), "toolchain.Containerfile", tools, {})
+        assert code == 0, log
         return self.build(
             self.context(f"modules-{version}"),
             "modules-zfs.Containerfile",
             f"modules-{version}",
             {
+                "UPSTREAM": f"{PREFIX}:{tools}",
                 "KERNEL": f"{version}.{ARCH}",
                 "KERNEL_DEVEL": f"kernel-devel={version}",
                 "PACKAGE": "hello-dkms=1.2.3-1.el10",

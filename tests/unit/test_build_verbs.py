@@ -74,6 +74,18 @@ def test_a_base_is_built_pushed_read_back_and_recorded_in_this_order(yard: Yard)
     assert yard.world.records[-1] == made
 
 
+def test_module_stages_start_from_the_toolchain_that_was_built_once(yard: Yard) -> None:
+    file = yard.images.parent / "toolchain.Containerfile"
+    build(yard.with_base(toolchain=file))
+    assert yard.world.happened.count("build toolchain") == 1
+    tools, *stages = yard.world.arguments
+    assert set(tools) == {"UPSTREAM"}
+    modules = [one for one in stages if "MODULE_SET" in one]
+    assert len({one["UPSTREAM"] for one in modules}) == 1
+    assert modules[0]["UPSTREAM"] != tools["UPSTREAM"]
+    assert [one["UPSTREAM"] for one in stages if "MODULE_SET" not in one] == [tools["UPSTREAM"]]
+
+
 def test_the_record_holds_all_that_was_built_from_what(yard: Yard) -> None:
     [made] = build(yard)
     parent = yard.world.records[0]

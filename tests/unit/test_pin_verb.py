@@ -65,6 +65,31 @@ def test_evidence_is_the_digest_of_each_successful_log(yard: Yard) -> None:
     assert made.evidence == {name: sha(f"making {name} for {release(117)}\n") for name in ("nvidia", "zfs")}
 
 
+def test_all_kernels_are_tried_on_one_toolchain(yard: Yard) -> None:
+    fail(yard, 117, 116)
+    equipped = yard.with_base(toolchain=yard.images.parent / "toolchain.Containerfile")
+    pin(equipped.run, equipped.base, offer(parent(yard), (117, 116, 94)), yard.pins)
+    assert yard.world.happened.count("build toolchain") == 1
+    assert len({one["UPSTREAM"] for one in yard.world.arguments if "MODULE_SET" in one}) == 1
+
+
+def test_a_pin_that_stands_builds_no_toolchain(yard: Yard) -> None:
+    equipped = yard.with_base(toolchain=yard.images.parent / "toolchain.Containerfile")
+    offered = offer(parent(yard), (94,))
+    pin(equipped.run, equipped.base, offered, equipped.pins)
+    yard.world.happened.clear()
+    pin(equipped.run, equipped.base, offered, equipped.pins)
+    assert "build toolchain" not in yard.world.happened
+
+
+def test_a_toolchain_that_cannot_be_built_says_nothing_of_a_kernel(yard: Yard) -> None:
+    equipped = yard.with_base(toolchain=yard.images.parent / "toolchain.Containerfile")
+    yard.world.fails.add(("toolchain", ""))
+    with pytest.raises(BuildFailedError, match="toolchain"):
+        pin(equipped.run, equipped.base, offer(parent(yard), ALL), equipped.pins)
+    assert equipped.pins.read().failures == ()
+
+
 def test_older_ones_are_searched_without_a_linear_walk(yard: Yard) -> None:
     numbers = tuple(range(164, 100, -1))
     fail(yard, *range(104, 165))
