@@ -1,18 +1,15 @@
-"""One function a verb: reads its options, calls the verb with its parts, renders the result on stdout."""
+"""The verbs that plan, pin and build."""
 
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import platform
-import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rich.console import Console, RenderableType
-
+from pipeline.commands.console import show
 from pipeline.domain.catalogue import Base, Upstream
 from pipeline.domain.image import Tier
 from pipeline.domain.offer import Offer
@@ -22,35 +19,6 @@ from pipeline.wiring import Parts, day_of, tier_of
 
 if TYPE_CHECKING:
     from pipeline.verbs.pin import ByHand
-
-_WIDTH_OF_A_PIPE = 160
-
-
-def _print(parts: Parts, shown: Sequence[RenderableType], data: Any) -> None:
-    """Print JSON for programs, or tables and text for people."""
-    if parts.options.json:
-        sys.stdout.write(json.dumps(data, indent=2, ensure_ascii=False) + "\n")
-        return
-    console = _console()
-    for one in shown:
-        console.print(one)
-
-
-class _Console(Console):
-    """Leaves it to `cli` to say what a reader that went away means."""
-
-    def on_broken_pipe(self) -> None:
-        """Raise what was met.
-
-        Raises:
-            BrokenPipeError: Always.
-        """
-        raise BrokenPipeError
-
-
-def _console() -> Console:
-    width = None if sys.stdout.isatty() else _WIDTH_OF_A_PIPE
-    return _Console(file=sys.stdout, width=width, highlight=False, markup=False)
 
 
 def plan(parts: Parts) -> int:
@@ -74,7 +42,7 @@ def plan(parts: Parts) -> int:
         )
         for line in lines
     ]
-    _print(parts, [shown.to_tree(one) for one in plans], {"plans": [shown.to_json(one) for one in plans]})
+    show(parts, [shown.to_tree(one) for one in plans], {"plans": [shown.to_json(one) for one in plans]})
     return 0
 
 
@@ -108,7 +76,7 @@ def pin(parts: Parts) -> int:
 
         if options.check:
             verdicts = check_pins.check_pins(run, bases, store, ask)
-            _print(parts, [render.verdict_table(verdicts)], {"pins": render.verdict_json(verdicts)})
+            show(parts, [render.verdict_table(verdicts)], {"pins": render.verdict_json(verdicts)})
             check_pins.require(verdicts)
             return 0
         made = []
@@ -122,10 +90,10 @@ def pin(parts: Parts) -> int:
                 made.append((base.name, verbs.pin(run, base, offer, store, reprove=options.reprove)))
     if options.dry_run:
         tables = [render.offer_table(name, one) for name, one in offers]
-        _print(parts, tables, {"offers": [render.offer_json(name, one) for name, one in offers]})
+        show(parts, tables, {"offers": [render.offer_json(name, one) for name, one in offers]})
     else:
         shown = [render.pin_table(name, one) for name, one in made]
-        _print(parts, shown, {"pins": [render.pin_json(name, one) for name, one in made]})
+        show(parts, shown, {"pins": [render.pin_json(name, one) for name, one in made]})
     return 0
 
 
@@ -152,7 +120,7 @@ def build(parts: Parts) -> int:
         built = _BUILDERS[tier](parts, run)
     from pipeline.render import candidates as render  # noqa: PLC0415
 
-    _print(parts, [render.candidate_table(built)], {"candidates": render.candidates_json(built)})
+    show(parts, [render.candidate_table(built)], {"candidates": render.candidates_json(built)})
     return 0
 
 
@@ -185,7 +153,7 @@ def _build_instances(parts: Parts) -> int:
     hosts = tuple(image for image in found if isinstance(image, Instance))
     with parts.run() as run:
         result = build_instances(run, hosts, parts.fleet(options.jobs or os.cpu_count() or 1))
-    _print(parts, [render.instance_table(result)], render.instances_json(result))
+    show(parts, [render.instance_table(result)], render.instances_json(result))
     require_hosts(result)
     return 0
 
@@ -241,140 +209,5 @@ def render(parts: Parts) -> int:
         write=FolderWriter(owners=os.geteuid() == 0),
     )
     table = shown.explain_table(rendered) if options.explain else shown.files_table(rendered)
-    _print(parts, [shown.warnings(rendered), table] if rendered.warnings else [table], rendered.document())
+    show(parts, [shown.warnings(rendered), table] if rendered.warnings else [table], rendered.document())
     return 0
-
-
-def check(parts: Parts) -> int:
-    """`check REF` and `check --list`."""
-    from pipeline.domain.gates.registry import all_gates  # noqa: PLC0415
-    from pipeline.render import gates as render  # noqa: PLC0415
-
-    if parts.options.list:
-        gates = all_gates()
-        if parts.options.json:
-            _print(parts, [], {"gates": render.list_to_json(gates)})
-        else:
-            render.show_list(gates, _console())
-        return 0
-    if parts.options.ref is None:
-        raise UsageError("check needs a REF", hint="name an image, or use --list")
-    from pipeline.adapters.pins import Pins  # noqa: PLC0415
-    from pipeline.verbs.check import require  # noqa: PLC0415
-    from pipeline.verbs.check_ref import check_ref  # noqa: PLC0415
-
-    ref = parts.candidate_ref(parts.options.ref)
-    with parts.run() as run:
-        report = check_ref(
-            run,
-            ref,
-            line=parts.options.line,
-            image=parts.options.image,
-            pins=lambda line: Pins(line.pins),
-        )
-    if parts.options.json:
-        _print(parts, [], render.to_json(report))
-    else:
-        render.show(report, _console())
-    require(report)
-    return 0
-
-
-def log(parts: Parts) -> int:
-    """`log [IMAGE]`."""
-    from pipeline.render.log import show_log  # noqa: PLC0415
-    from pipeline.verbs.log import log as verb  # noqa: PLC0415
-
-    records = verb(parts.ledger, image=parts.options.image)
-    show_log(records, console=_console(), as_json=parts.options.json)
-    return 0
-
-
-def schema(parts: Parts) -> int:
-    """`schema [KIND]`."""
-    from pipeline.domain.catalogue import nearest  # noqa: PLC0415
-    from pipeline.verbs.schema import Kind  # noqa: PLC0415
-    from pipeline.verbs.schema import schema as verb  # noqa: PLC0415
-
-    kind = parts.options.kind
-    if kind is not None and kind not in list(Kind):
-        raise UsageError(f"there is no definition of the kind {kind!r}", hint=nearest(kind, list(Kind)))
-    sys.stdout.write(json.dumps(verb(None if kind is None else Kind(kind)), indent=2) + "\n")
-    return 0
-
-
-def doctor(parts: Parts) -> int:
-    """`doctor`."""
-    from pipeline.adapters.probe import SystemProbe  # noqa: PLC0415
-    from pipeline.render import doctor as render  # noqa: PLC0415
-    from pipeline.verbs.doctor import doctor as verb  # noqa: PLC0415
-    from pipeline.verbs.doctor import refuse  # noqa: PLC0415
-
-    report = verb(SystemProbe(parts.processes, user=parts.user, uid=os.geteuid()))
-    _print(parts, [render.as_tables(report)], render.as_json(report))
-    refuse(report)
-    return 0
-
-
-def init(parts: Parts) -> int:
-    """`init DIR`."""
-    from pipeline.adapters.scaffold import ScaffoldFolder, installed_source  # noqa: PLC0415
-    from pipeline.verbs.init import init as verb  # noqa: PLC0415
-
-    options = parts.options
-    made = verb(
-        ScaffoldFolder(installed_source()),
-        Path(options.folder),
-        line=options.lines,
-        registry=options.registry,
-        insecure=options.insecure,
-        release_key=_text_of(options.key),
-        dry_run=options.dry_run,
-    )
-    did = "wrote" if made.written else "would write"
-    shown = [f"{did} {len(made.files)} files for {', '.join(made.lines)} to {made.directory}", *made.files]
-    data = {
-        "directory": str(made.directory),
-        "lines": made.lines,
-        "files": made.files,
-        "written": made.written,
-    }
-    _print(parts, shown, data)
-    return 0
-
-
-def _text_of(path: str | None) -> str | None:
-    if path is None:
-        return None
-    try:
-        return Path(path).read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"{path} cannot be read: {error}", hint="name a readable text file") from error
-
-
-def ci_render(parts: Parts) -> int:
-    """`ci render`."""
-    from pipeline.verbs import ci_render as verb  # noqa: PLC0415
-
-    settings = parts.catalogue.settings
-    wanted = verb.CiSettings(registry=settings.registry.url, branch=settings.ledger.branch)
-    text = verb.ci_render(verb.lines_of(parts.catalogue), wanted)
-    if parts.options.json:
-        _print(parts, [], {"gitlab": text})
-    else:
-        sys.stdout.write(text)
-    return 0
-
-
-VERBS: dict[str, Callable[[Parts], int]] = {
-    "plan": plan,
-    "pin": pin,
-    "build": build,
-    "render": render,
-    "check": check,
-    "log": log,
-    "schema": schema,
-    "doctor": doctor,
-    "init": init,
-    "ci render": ci_render,
-}
