@@ -185,6 +185,13 @@ class LedgerRemoteError(PipelineError):
     meaning = "the ledger's remote cannot be reached or refuses"
 
 
+class BootTestError(PipelineError):
+    """An image did not come up as it must, or cannot be booted at all."""
+
+    exit_code = 19
+    meaning = "a boot test failed"
+
+
 class InternalError(PipelineError):
     """A fault of this program; the report's path is in the message."""
 
