@@ -1,0 +1,1 @@
+"""What an image is made of, as a CycloneDX 1.6 document."""
