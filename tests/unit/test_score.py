@@ -236,9 +236,9 @@ def test_components_count_once_for_each_reference_wherever_they_lie() -> None:
 
 def test_a_document_nested_beyond_any_measure_is_read() -> None:
     deep: Document = {"type": "library", "name": "bottom"}
-    for _ in range(50_000):
+    for _ in range(5_000):
         deep = {"type": "library", "components": [deep]}
-    assert scorecard({"components": [deep]}, schema_valid=False).components == 50_001
+    assert scorecard({"components": [deep]}, schema_valid=False).components == 5_001
     while "components" in deep:  # taken apart by hand: freeing it at once would recurse as deep
         deep = deep.pop("components")[0]
 
