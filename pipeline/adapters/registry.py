@@ -8,53 +8,34 @@ threads. Protocol: OCI distribution specification 1.1, as registries without ref
 from __future__ import annotations
 
 import hashlib
-import re
 from collections.abc import Callable, Iterable, Iterator
-from typing import NoReturn
-from urllib.parse import quote, urlencode, urljoin
+from urllib.parse import urlencode
 
 from urllib3.exceptions import HTTPError
 
-from pipeline.adapters.tokens import Credentials
-from pipeline.adapters.transport import Answer, Patience, Response, Transport
+from pipeline.adapters.repositories import (
+    OK,
+    Repositories,
+    checked,
+    media_type_of,
+    reference_of,
+    refuse_other,
+    scopes_of,
+    told_digest,
+)
+from pipeline.adapters.transport import Answer, Response, TransientError
 from pipeline.domain.image import Digest, ImageRef, Repository
-from pipeline.domain.oci import ACCEPT, DOCUMENT_LIMIT, Descriptor, digest_of, load, parse
-from pipeline.errors import RegistryError, UsageError
+from pipeline.domain.oci import DOCUMENT_LIMIT, OCI_INDEX, Descriptor, digest_of, load, parse
+from pipeline.errors import NotFoundError, RegistryError, UsageError
 
-_OK = frozenset({200})
+_NO_SUCH_API = frozenset({400, 404, 405, 406, 501})
+_CREATED = 201
+_ACCEPTED = 202
 _CHUNK = 1 << 20
-_PAGES = 1000
-_NEXT = re.compile(r'<([^<>\s]+)>\s*;[^,]*\brel="?next"?', re.IGNORECASE)
 
 
-class Registry:
-    """A client of one registry.
-
-    Args:
-        host: `host` or `host:port`.
-        insecure: Speak plain HTTP, for registries on this machine.
-        credentials: For this host, or None to stay anonymous.
-        connections: Connections kept open, one per thread that uses this client at once.
-        patience: How long to wait and how often to try.
-    """
-
-    def __init__(
-        self,
-        host: str,
-        *,
-        insecure: bool = False,
-        credentials: Credentials | None = None,
-        connections: int = 32,
-        patience: Patience | None = None,
-    ) -> None:
-        self.host = host
-        self._http = Transport(
-            host, insecure=insecure, credentials=credentials, connections=connections, patience=patience
-        )
-
-    def close(self) -> None:
-        """Close every kept connection."""
-        self._http.close()
+class Registry(Repositories):
+    """A client of one registry; made as `Repositories` says."""
 
     def resolve(self, ref: ImageRef) -> Descriptor:
         """Return digest, media type and size of what a reference names now.
@@ -65,16 +46,16 @@ class Registry:
         """
         good = frozenset({200, 405, 501})
         answer = self._ask("HEAD", ref, good=good)
-        told = _told_digest(answer)
-        if answer.status not in _OK or told is None:
+        told = told_digest(answer)
+        if answer.status not in OK or told is None:
             # Some registries do not answer HEAD, or name no digest: then the bytes themselves tell.
             return self._described(ref, self._ask("GET", ref))
         if ref.digest is not None and told != ref.digest:
-            _other(f"manifest {ref}", told)
+            refuse_other(f"manifest {ref}", told)
         size = answer.headers.get("Content-Length", "")
         if not (size.isascii() and size.isdigit()):
             return self._described(ref, self._ask("GET", ref))
-        return Descriptor(media_type=_media_type(answer), digest=told, size=int(size[:12]))
+        return Descriptor(media_type=media_type_of(answer), digest=told, size=int(size[:12]))
 
     def manifest(self, ref: ImageRef) -> bytes:
         """Return a manifest or index, byte for byte; its digest is checked against the reference.
@@ -85,6 +66,19 @@ class Registry:
         """
         answer = self._ask("GET", ref)
         self._described(ref, answer)
+        return answer.body
+
+    def unparsed(self, ref: ImageRef) -> bytes:
+        """Return what lies under a reference as `manifest` does, but do not look into it.
+
+        For indexes that several programs write, where one bad entry must not hide the others.
+
+        Raises:
+            NotFoundError: There is no such tag or digest.
+            RegistryError: The registry refuses or fails, or gives other bytes than their digest says.
+        """
+        answer = self._ask("GET", ref)
+        checked(ref, answer)
         return answer.body
 
     def blob(self, repository: Repository, digest: Digest, *, limit: int = DOCUMENT_LIMIT) -> bytes:
@@ -122,20 +116,13 @@ class Registry:
             got += len(chunk)
             yield chunk
         if "sha256:" + seen.hexdigest() != digest.value:
-            _other(f"blob {digest} of {repository} ({got} bytes)", Digest("sha256:" + seen.hexdigest()))
+            refuse_other(f"blob {digest} of {repository} ({got} bytes)", Digest("sha256:" + seen.hexdigest()))
 
     def has_blob(self, repository: Repository, digest: Digest) -> bool:
         """Tell whether a repository has a blob."""
-        answer = self._http.patiently(
-            lambda: self._http.ask(
-                "HEAD",
-                self._path(repository, f"blobs/{digest}"),
-                scopes=_scopes(repository, "pull"),
-                good=frozenset({200, 404}),
-                what=f"blob {digest} of {repository}",
-            )
-        )
-        return answer.status in _OK
+        path = self._path(repository, f"blobs/{digest}")
+        what = f"blob {digest} of {repository}"
+        return self._send("HEAD", path, repository, what=what, good=frozenset({200, 404})).status in OK
 
     def put_blob(self, repository: Repository, data: bytes) -> Digest:
         """Upload a blob in one piece; return its digest.
@@ -146,6 +133,23 @@ class Registry:
         digest = digest_of(data)
         self.put_stream(repository, digest, len(data), lambda: (data,))
         return digest
+
+    def offer_blob(self, repository: Repository, data: bytes) -> bool:
+        """Upload a small blob unless the repository has it; return whether it was sent.
+
+        The upload is opened as a mount of the repository's own blob: where it is there, that one request is
+        all; where it is not, the same request has opened the upload.
+
+        Raises:
+            RegistryError: The registry refuses it, is full, or fails.
+        """
+        digest = digest_of(data)
+        start = self._mount(repository, digest, repository)
+        if start.status == _CREATED:
+            return False
+        if start.status != _ACCEPTED or not self._finished(repository, digest, data, start):
+            self.put_blob(repository, data)
+        return True
 
     def put_stream(
         self, repository: Repository, digest: Digest, size: int, chunks: Callable[[], Iterable[bytes]]
@@ -162,7 +166,7 @@ class Registry:
             RegistryError: The registry refuses it, is full, or fails.
         """
         what = f"upload of blob {digest} to {repository}"
-        scopes = _scopes(repository, "pull,push")
+        scopes = scopes_of(repository, "pull,push")
 
         def upload() -> None:
             start = self._http.ask(
@@ -191,19 +195,39 @@ class Registry:
         Raises:
             RegistryError: The registry fails; a refusal of the mount itself is no error.
         """
+        return self._mount(repository, digest, source).status == _CREATED
+
+    def _mount(self, repository: Repository, digest: Digest, source: Repository) -> Answer:
         query = urlencode({"mount": digest.value, "from": source.path})
-        answer = self._http.patiently(
+        further = () if source == repository else scopes_of(source, "pull")
+        scopes = (*scopes_of(repository, "pull,push"), *further)
+        return self._http.patiently(
             lambda: self._http.ask(
                 "POST",
                 self._path(repository, f"blobs/uploads/?{query}"),
-                scopes=(*_scopes(repository, "pull,push"), *_scopes(source, "pull")),
+                scopes=scopes,
                 # 202 opens an upload instead; the rest is how registries say that they do not mount.
                 good=frozenset({201, 202, 400, 403, 404, 405, 501}),
                 what=f"mount of blob {digest} from {source} into {repository}",
                 headers={"Content-Length": "0"},
             )
         )
-        return answer.status == 201  # noqa: PLR2004
+
+    def _finished(self, repository: Repository, digest: Digest, data: bytes, start: Answer) -> bool:
+        """Send a blob to an upload that is open; False when that failed and a new upload is to be tried."""
+        try:
+            self._http.ask(
+                "PUT",
+                self._upload_url(start, repository, digest),
+                scopes=scopes_of(repository, "pull,push"),
+                good=frozenset({201}),
+                what=f"upload of blob {digest} to {repository}",
+                headers={"Content-Type": "application/octet-stream"},
+                body=data,
+            )
+        except (TransientError, NotFoundError):
+            return False
+        return True
 
     def put_manifest(self, repository: Repository, reference: str | Digest, data: bytes) -> Digest:
         """Write a manifest or index under a tag or its digest, byte for byte; return its digest.
@@ -214,25 +238,34 @@ class Registry:
             RegistryError: The registry refuses it, or holds something else than was written.
         """
         digest = digest_of(data)
-        ref = repository.at(reference) if isinstance(reference, Digest) else repository.tagged(reference)
-        if ref.digest is not None and ref.digest != digest:
-            _other(f"manifest to be written as {ref}", digest)
-        answer = self._http.patiently(
-            lambda: self._http.ask(
-                "PUT",
-                self._path(repository, f"manifests/{reference}"),
-                scopes=_scopes(repository, "pull,push"),
-                good=frozenset({200, 201}),
-                what=f"manifest {ref}",
-                headers={"Content-Type": parse(data, f"the manifest {ref}").media_type},
-                body=data,
-            )
-        )
-        held = _told_digest(answer) if ref.digest is not None else None
+        ref = reference_of(repository, reference)
+        answer = self._put(ref, data, parse(data, f"the manifest {ref}").media_type)
+        held = told_digest(answer) if ref.digest is not None else None
         held = held or self.resolve(ref).digest
         if held != digest:
-            _other(f"manifest {ref}, written as {digest}", held)
+            refuse_other(f"manifest {ref}, written as {digest}", held)
         return digest
+
+    def put_unread(
+        self, repository: Repository, reference: str | Digest, data: bytes, media_type: str
+    ) -> bool:
+        """Write a manifest or index as `put_manifest` does, but do not read a tag again.
+
+        For tags that other programs may replace at any moment: who writes one looks after it himself.
+
+        Returns:
+            Whether the registry says that it filed the manifest under its subject (OCI-Subject).
+
+        Raises:
+            NotFoundError: The registry has no such repository, or not what the manifest refers to.
+            RegistryError: The registry refuses it, or says it took something else.
+        """
+        ref = reference_of(repository, reference)
+        answer = self._put(ref, data, media_type)
+        held = told_digest(answer)
+        if held is not None and held != digest_of(data):
+            refuse_other(f"manifest {ref}, written as {digest_of(data)}", held)
+        return bool(answer.headers.get("OCI-Subject"))
 
     def tags(self, repository: Repository) -> tuple[str, ...]:
         """Return every tag of a repository, sorted.
@@ -242,17 +275,28 @@ class Registry:
             RegistryError: The registry refuses, fails, or lists what is no tag.
         """
         what = f"tags of {repository}"
-        path = self._path(repository, "tags/list?n=1000")
         found: set[str] = set()
-        for _ in range(_PAGES):
-            answer = self._get(path, repository, what)
+        for answer in self._pages(repository, "tags/list?n=1000", what):
             names = load(answer.body, f"the list of {what}").get("tags") or []
             found.update(_tag(repository, name) for name in names)
-            link = _NEXT.search(answer.headers.get("Link", ""))
-            if link is None:
-                return tuple(sorted(found))
-            path = urljoin(path, link[1])
-        raise RegistryError(f"the {what} do not end after {_PAGES} pages", hint="see the registry's log")
+        return tuple(sorted(found))
+
+    def referrers(self, repository: Repository, subject: Digest) -> tuple[bytes, ...] | None:
+        """Return what the referrers API tells of a digest, index by index as paged; None without that API.
+
+        Nothing in the indexes is believed or parsed here.
+
+        Raises:
+            RegistryError: The registry refuses or fails, or the pages do not end.
+        """
+        pages: list[bytes] = []
+        what = f"referrers of {repository}@{subject}"
+        for answer in self._pages(repository, f"referrers/{subject}", what, good=OK | _NO_SUCH_API):
+            # A web page under 200 is a proxy's, not this API.
+            if answer.status not in OK or media_type_of(answer) != OCI_INDEX:
+                return None
+            pages.append(answer.body)
+        return tuple(pages)
 
     def delete_manifest(self, repository: Repository, digest: Digest) -> None:
         """Delete a manifest and with it every tag that names it.
@@ -261,37 +305,17 @@ class Registry:
             NotFoundError: There is no such manifest.
             RegistryError: The registry does not allow it, or fails.
         """
-        self._http.patiently(
-            lambda: self._http.ask(
-                "DELETE",
-                self._path(repository, f"manifests/{digest}"),
-                scopes=_scopes(repository, "pull,push,delete"),
-                good=frozenset({200, 202}),
-                what=f"manifest {digest} of {repository}",
-            )
+        self._send(
+            "DELETE",
+            self._path(repository, f"manifests/{digest}"),
+            repository,
+            what=f"manifest {digest} of {repository}",
+            good=frozenset({200, 202}),
+            actions="pull,push,delete",
         )
-
-    def _ask(self, method: str, ref: ImageRef, good: frozenset[int] = _OK) -> Answer:
-        return self._http.patiently(
-            lambda: self._http.ask(
-                method,
-                self._path(ref.repository, f"manifests/{ref.digest or ref.tag}"),
-                scopes=_scopes(ref.repository, "pull"),
-                good=good,
-                what=f"manifest {ref}",
-                headers={"Accept": ACCEPT},
-            )
-        )
-
-    def _get(self, path: str, repository: Repository, what: str) -> Answer:
-        scopes = _scopes(repository, "pull")
-        return self._http.patiently(lambda: self._http.ask("GET", path, scopes=scopes, good=_OK, what=what))
 
     def _described(self, ref: ImageRef, answer: Answer) -> Descriptor:
-        found = digest_of(answer.body)
-        wanted = ref.digest or _told_digest(answer) or found
-        if found != wanted:
-            _other(f"manifest {ref}, told to be {wanted}", found)
+        found = checked(ref, answer)
         parsed = parse(answer.body, f"the manifest {ref}")
         return Descriptor(media_type=parsed.media_type, digest=found, size=len(answer.body))
 
@@ -323,45 +347,13 @@ class Registry:
             lambda: self._http.open(
                 "GET",
                 self._path(repository, f"blobs/{digest}"),
-                scopes=_scopes(repository, "pull"),
-                good=frozenset({200, 206}) if at else _OK,
+                scopes=scopes_of(repository, "pull"),
+                good=frozenset({200, 206}) if at else OK,
                 what=f"blob {digest} of {repository}",
                 headers={"Range": f"bytes={at}-"} if at else {},
             )
         )
         return response, 0 if response.status == 206 else at  # noqa: PLR2004
-
-    def _upload_url(self, start: Answer, repository: Repository, digest: Digest) -> str:
-        location = start.headers.get("Location", "")
-        if not location:
-            raise RegistryError(
-                f"{self.host} opened an upload to {repository} but did not say where", hint="see its log"
-            )
-        return f"{location}{'&' if '?' in location else '?'}digest={quote(digest.value, safe='')}"
-
-    def _path(self, repository: Repository, rest: str) -> str:
-        if repository.registry != self.host:
-            raise UsageError(
-                f"{repository} was asked of the registry {self.host}",
-                hint="use the client of its own registry",
-            )
-        return f"/v2/{repository.path}/{rest}"
-
-
-def _scopes(repository: Repository, actions: str) -> tuple[str, ...]:
-    return (f"repository:{repository.path}:{actions}",)
-
-
-def _told_digest(answer: Answer) -> Digest | None:
-    told = answer.headers.get("Docker-Content-Digest", "")
-    try:
-        return Digest(told)
-    except UsageError:
-        return None
-
-
-def _media_type(answer: Answer) -> str:
-    return answer.headers.get("Content-Type", "").partition(";")[0].strip()[:120]
 
 
 def _tag(repository: Repository, name: object) -> str:
@@ -380,10 +372,3 @@ def _skipping(chunks: Iterable[bytes], skip: int) -> Iterator[bytes]:
             continue
         yield chunk[skip:]
         skip = 0
-
-
-def _other(what: str, found: Digest) -> NoReturn:
-    raise RegistryError(
-        f"{what} is {found} in truth",
-        hint="somebody changed or damaged it on the way; do not use it, and see the registry's storage",
-    )
