@@ -5,6 +5,9 @@ Rules: every path that differs is told; paths that differ in their time alone ar
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
+from pipeline.domain.diff.layered import LayeredSnapshot, changed_facts, differing
 from pipeline.domain.diff.snapshot import (
     Aspect,
     ChangeKind,
@@ -13,22 +16,27 @@ from pipeline.domain.diff.snapshot import (
     FileFacts,
     Snapshot,
 )
+from pipeline.domain.toc import unescaped
 
 
 def file_changes(old: Snapshot, new: Snapshot) -> FileChanges:
     """Return all that differs between the files of two images."""
-    before = {facts.path: facts for facts in old.all()}
-    after = {facts.path: facts for facts in new.all()}
-    found = [
-        change
-        for path in sorted({*before, *after}, key=_key)
-        if (change := change_of(before.get(path), after.get(path))) is not None
-    ]
+    if isinstance(old, LayeredSnapshot) and isinstance(new, LayeredSnapshot):
+        lines, times = differing(old, new)
+        changes = _changes(changed_facts(old, lines), changed_facts(new, lines))
+        return FileChanges(changes=changes, touched=tuple(map(unescaped, sorted(times))))
+    found = _changes({facts.path: facts for facts in old.all()}, {facts.path: facts for facts in new.all()})
     timed = frozenset({Aspect.MTIME})
     return FileChanges(
         changes=tuple(change for change in found if change.what != timed),
         touched=tuple(change.path for change in found if change.what == timed),
     )
+
+
+def _changes(before: Mapping[str, FileFacts], after: Mapping[str, FileFacts]) -> tuple[FileChange, ...]:
+    paths = sorted({*before, *after}, key=_key)
+    found = (change_of(before.get(path), after.get(path)) for path in paths)
+    return tuple(change for change in found if change is not None)
 
 
 def changed_files(old: Snapshot, new: Snapshot) -> tuple[FileChange, ...]:
