@@ -1,7 +1,8 @@
 """Makes a Debian file tree from packages with mmdebstrap.
 
-Reproducible: the same package set and the same timestamp give the same archive. What the engine will not let
-a build step remove (it mounts its own hostname and resolv.conf over them) is removed here.
+Reproducible: the same package set and the same timestamp give the same archive, byte for byte. That takes
+more than equal files in the finished image: the engine writes the archive's hash into the image's history, so
+an identity that only a later step removes would change the image's digest all the same.
 """
 
 from __future__ import annotations
@@ -13,7 +14,15 @@ from pathlib import Path
 from pipeline.adapters.process import Processes
 from pipeline.domain.definition import Bootstrap
 
+# Files of the building machine; the engine mounts its own over them, so no build step could remove them.
 _BUILDER_FILES = 'rm -f "$1/etc/hostname" "$1/etc/resolv.conf" "$1/etc/hosts"'
+
+# What packages make up anew at each installation. mmdebstrap itself empties the machine id and the logs.
+_IDENTITIES = (
+    'rm -f "$1"/etc/ssh/ssh_host_*_key "$1"/etc/ssh/ssh_host_*_key.pub "$1/etc/hostid"'
+    ' "$1/var/lib/dbus/machine-id" "$1/var/lib/systemd/random-seed" "$1/var/lib/systemd/credential.secret"'
+    ' "$1/var/cache/ldconfig/aux-cache"'
+)
 
 
 class Bootstrapper:
@@ -48,6 +57,7 @@ class Bootstrapper:
             f"--include={','.join(definition.packages)}",
             '--aptopt=APT::Install-Recommends "false"',
             f"--customize-hook={_BUILDER_FILES}",
+            f"--customize-hook={_IDENTITIES}",
             definition.suite,
             os.fspath(target),
             *([definition.mirror] if definition.mirror else []),
