@@ -10,14 +10,15 @@ from __future__ import annotations
 
 import datetime as dt
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import ClassVar, Protocol, TypeAlias
+from typing import ClassVar, Protocol
 
 from pipeline.domain.canonical import Json, canonical_digest, canonical_json
 from pipeline.domain.gate import GateResult, Verdict
 from pipeline.domain.image import NAME, RELEASE_TAG, Digest, ImageRef, Repository, Tier
+from pipeline.domain.record_codec import require_moment, to_json
 from pipeline.domain.text import plain
 from pipeline.errors import UsageError
 
@@ -42,6 +43,52 @@ class Kind(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Record:
+    """What every kind of record has.
+
+    Attributes:
+        time: When it was recorded; UTC, whole seconds, as all times here.
+        author: Who recorded it, for people; what proves a person is in the kinds that need one.
+    """
+
+    kind: ClassVar[Kind]
+
+    time: dt.datetime
+    author: str
+
+    def check(self) -> None:
+        """Refuse what no record can hold; every kind calls it first.
+
+        Raises:
+            UsageError: The time or the author does not do.
+        """
+        require_moment(self.time)
+        require_text("the author", self.author)
+
+    @property
+    def id(self) -> str:
+        """Hash of the record's content, 64 hexadecimal digits."""
+        return canonical_digest(self.content()).hex
+
+    @property
+    def title(self) -> str:
+        """The record in one line, as the subject of its commit."""
+        raise NotImplementedError
+
+    def summary(self) -> tuple[tuple[str, str], ...]:
+        """Return what `git log` shows of the record, as key and value."""
+        raise NotImplementedError
+
+    def names(self) -> frozenset[str]:
+        """Return the images it speaks of, as `line/image`."""
+        raise NotImplementedError
+
+    def content(self) -> dict[str, Json]:
+        """Return the record as JSON values, without its id."""
+        return {"schema": SCHEMA, "kind": self.kind.value, **to_json(self)}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class SourceState:
     """The git state of the folder that holds the definitions.
 
@@ -63,7 +110,7 @@ class SourceState:
                 "a clean source has no changed paths", hint="set clean to false, or name no path"
             )
         for path in self.dirty:
-            _text("a changed path", path)
+            require_text("a changed path", path)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,11 +121,7 @@ class Parent:
     digest: Digest
 
     def __post_init__(self) -> None:
-        _text("the parent's name", self.image)
-
-    def content(self) -> dict[str, Json]:
-        """Return it as JSON values."""
-        return {"image": self.image, "digest": str(self.digest)}
+        require_text("the parent's name", self.image)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,11 +132,7 @@ class Origin:
     digest: Digest
 
     def __post_init__(self) -> None:
-        _text("the origin's reference", self.reference)
-
-    def content(self) -> dict[str, Json]:
-        """Return it as JSON values."""
-        return {"reference": self.reference, "digest": str(self.digest)}
+        require_text("the origin's reference", self.reference)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,11 +145,7 @@ class RecordedPins:
 
     def __post_init__(self) -> None:
         for text in (self.kernel, self.kernel_devel, *self.modules, *self.modules.values()):
-            _text("a pin", text)
-
-    def content(self) -> dict[str, Json]:
-        """Return it as JSON values."""
-        return {"kernel": self.kernel, "kernel_devel": self.kernel_devel, "modules": dict(self.modules)}
+            require_text("a pin", text)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -122,8 +157,8 @@ class GateRecord:
     summary: str
 
     def __post_init__(self) -> None:
-        _text("a gate's name", self.gate)
-        _text("a gate's summary", self.summary, empty=True)
+        require_text("a gate's name", self.gate)
+        require_text("a gate's summary", self.summary, empty=True)
 
     @classmethod
     def of(cls, result: GateResult) -> GateRecord:
@@ -144,17 +179,15 @@ class Builder:
     host: str
 
     def __post_init__(self) -> None:
-        _text("the builder's identity", self.identity)
-        _text("the builder's host", self.host)
+        require_text("the builder's identity", self.identity)
+        require_text("the builder's host", self.host)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Candidate:
+class Candidate(Record):
     """A built image with its evidence.
 
     Attributes:
-        time: When it was recorded; UTC, whole seconds, as all times here.
-        author: Who recorded it, for people.
         run: Id of the run that built it; the images of one fleet share it.
         line, image, tier, repository, digest, tag: The image and where its candidate lies.
         parent: The image it was built on; None for an upstream.
@@ -169,8 +202,6 @@ class Candidate:
 
     kind: ClassVar[Kind] = Kind.CANDIDATE
 
-    time: dt.datetime
-    author: str
     run: str
     line: str
     image: str
@@ -190,10 +221,10 @@ class Candidate:
     evidence: Mapping[str, Digest] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        for moment in (self.time, self.started, self.finished):
-            _moment(moment)
-        for what, text in (("the author", self.author), ("the run's id", self.run)):
-            _text(what, text)
+        self.check()
+        for moment in (self.started, self.finished):
+            require_moment(moment)
+        require_text("the run's id", self.run)
         for name in (self.line, self.image):
             if not NAME.fullmatch(name):
                 raise UsageError(
@@ -205,12 +236,7 @@ class Candidate:
             )
         ImageRef(repository=self.repository, tag=self.tag, digest=self.digest)
         for name in self.evidence:
-            _text("a piece of evidence's name", name)
-
-    @property
-    def id(self) -> str:
-        """Hash of the record's content, 64 hexadecimal digits."""
-        return _identify(self.content())
+            require_text("a piece of evidence's name", name)
 
     @property
     def title(self) -> str:
@@ -221,6 +247,10 @@ class Candidate:
     def ok(self) -> bool:
         """Whether every gate let it go on; without any gate, no."""
         return bool(self.gates) and all(gate.ok for gate in self.gates)
+
+    def names(self) -> frozenset[str]:
+        """Return its image."""
+        return frozenset({f"{self.line}/{self.image}"})
 
     def summary(self) -> tuple[tuple[str, str], ...]:
         """Return what `git log` shows of the record, as key and value."""
@@ -236,42 +266,10 @@ class Candidate:
             ("Record", self.id),
         )
 
-    def content(self) -> dict[str, Json]:
-        """Return the record as JSON values, without its id."""
-        return {
-            "schema": SCHEMA,
-            "kind": self.kind.value,
-            "time": _stamp(self.time),
-            "author": self.author,
-            "run": self.run,
-            "line": self.line,
-            "image": self.image,
-            "tier": self.tier.value,
-            "repository": str(self.repository),
-            "digest": str(self.digest),
-            "tag": self.tag,
-            "parent": None if self.parent is None else self.parent.content(),
-            "origin": None if self.origin is None else self.origin.content(),
-            "pins": None if self.pins is None else self.pins.content(),
-            "source": {
-                "commit": self.source.commit,
-                "clean": self.source.clean,
-                "dirty": list(self.source.dirty),
-            },
-            "gates": [
-                {"gate": gate.gate, "verdict": gate.verdict.value, "summary": gate.summary}
-                for gate in self.gates
-            ],
-            "builder": {"identity": self.builder.identity, "host": self.builder.host},
-            "started": _stamp(self.started),
-            "finished": _stamp(self.finished),
-            "packages": None if self.packages is None else str(self.packages),
-            "evidence": {name: str(digest) for name, digest in self.evidence.items()},
-        }
 
-
-Record: TypeAlias = Candidate
-"""Every record there is; a union as further kinds come."""
+def candidates(records: Iterable[Record]) -> tuple[Candidate, ...]:
+    """Return the candidates among records, in their order."""
+    return tuple(record for record in records if isinstance(record, Candidate))
 
 
 class LedgerReader(Protocol):
@@ -319,28 +317,20 @@ def harmless(text: str) -> str:
     return _UNFIT.sub("?", plain(text, TEXT_LIMIT))
 
 
-def _stamp(moment: dt.datetime) -> str:
-    return moment.isoformat(timespec="seconds").replace("+00:00", "Z")
+def require_text(what: str, text: object, *, empty: bool = False, limit: int = TEXT_LIMIT) -> None:
+    """Let a text pass that a record can hold: one line without control characters.
 
-
-def _moment(moment: dt.datetime) -> None:
-    if moment.utcoffset() != dt.timedelta(0) or moment.microsecond:
-        raise UsageError(f"{moment.isoformat()} is no time for a record", hint="give UTC and whole seconds")
-
-
-def _text(what: str, text: object, *, empty: bool = False) -> None:
+    Raises:
+        UsageError: It is no text, empty where it may not be, too long, or has characters that do not show.
+    """
     if not isinstance(text, str):
         raise UsageError(f"{what} is no text: {text!r}", hint="give one line of text")
-    if _UNFIT.search(text) or len(text) > TEXT_LIMIT or not (text or empty):
+    if _UNFIT.search(text) or len(text) > limit or not (text or empty):
         raise UsageError(
             f"{what} cannot be recorded: {plain(text, 80)!r}",
-            hint=f"give one line of 1 to {TEXT_LIMIT} characters without control characters",
+            hint=f"give one line of 1 to {limit} characters without control characters",
         )
 
 
 def _cleanliness(clean: bool | None) -> str:  # noqa: FBT001 - three answers, not a switch
     return {True: "clean", False: "with changes that are in no commit", None: "(state unknown)"}[clean]
-
-
-def _identify(content: Mapping[str, Json]) -> str:
-    return canonical_digest(content).hex

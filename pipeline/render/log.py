@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from pipeline.domain.record import Record, record_json
+from pipeline.domain.record import Candidate, Record, record_json
 from pipeline.domain.text import plain
 
 _COLUMNS = ("time (UTC)", "what", "image", "digest", "kernel", "gates", "commit")
@@ -46,10 +46,11 @@ def show_log(records: Sequence[Record], *, console: Console, as_json: bool) -> N
 
 def log_row(record: Record) -> tuple[str, ...]:
     """Return the cells of one record."""
+    first = (f"{record.time:%Y-%m-%d %H:%M}", record.kind.value, ", ".join(sorted(record.names())))
+    if not isinstance(record, Candidate):
+        return (*first, "", "", "", "")
     return (
-        f"{record.time:%Y-%m-%d %H:%M}",
-        record.kind.value,
-        f"{record.line}/{record.image}",
+        *first,
         record.digest.short,
         "-" if record.pins is None else record.pins.kernel,
         _gates(record),
@@ -57,14 +58,14 @@ def log_row(record: Record) -> tuple[str, ...]:
     )
 
 
-def _gates(record: Record) -> str:
+def _gates(record: Candidate) -> str:
     failed = [gate.gate for gate in record.gates if not gate.ok]
     if failed:
         return f"failed: {', '.join(failed)}"
     return f"{len(record.gates)} ok" if record.gates else "none ran"
 
 
-def _commit(record: Record) -> str:
+def _commit(record: Candidate) -> str:
     """Return the commit, `+` for one with changes beside it, `?` where that is unknown."""
     source = record.source
     if source.commit is None:

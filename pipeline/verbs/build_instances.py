@@ -20,7 +20,7 @@ from pipeline.domain.fleet import FleetResult, InstanceResult, Outcome
 from pipeline.domain.gate import Finding, GateResult
 from pipeline.domain.image import Digest, ImageRef
 from pipeline.domain.oci import load
-from pipeline.domain.record import Candidate, GateRecord, Parent
+from pipeline.domain.record import Candidate, GateRecord, Parent, candidates
 from pipeline.domain.rootfs.render import render
 from pipeline.domain.trust import Trust
 from pipeline.errors import GateRefusedError, InterruptedRunError, PipelineError, StateError
@@ -65,7 +65,7 @@ def build_instances(run: Run, hosts: Sequence[Instance], fleet: Fleet) -> FleetR
         for warning in host.warnings:
             run.reporter.note(f"{host.line}/{host.name}: {warning}")
     known = settled(
-        run.ledger.read(),
+        candidates(run.ledger.read()),
         hosts,
         at=lambda host: str(run.catalogue.repository(host)),
         today=run.clock().date(),
@@ -80,11 +80,11 @@ def build_instances(run: Run, hosts: Sequence[Instance], fleet: Fleet) -> FleetR
             raise
         except PipelineError as error:  # of the base itself: what is a host's own never comes this far
             found |= {host.name: (_failed(host, error), None) for host in mine}
-    candidates = tuple(one for _, one in (found[host.name] for host in hosts) if one is not None)
-    if candidates:
-        with run.reporter.stage(f"record {len(candidates)} candidates"):
-            run.ledger.append(candidates)
-    return FleetResult(hosts=tuple(found[host.name][0] for host in hosts), candidates=candidates)
+    new = tuple(one for _, one in (found[host.name] for host in hosts) if one is not None)
+    if new:
+        with run.reporter.stage(f"record {len(new)} candidates"):
+            run.ledger.append(new)
+    return FleetResult(hosts=tuple(found[host.name][0] for host in hosts), candidates=new)
 
 
 def require_hosts(result: FleetResult) -> None:

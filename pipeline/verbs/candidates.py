@@ -18,7 +18,7 @@ from pipeline.domain.gate import GateResult, Package, Subject
 from pipeline.domain.gates.registry import all_gates
 from pipeline.domain.image import Digest, ImageRef, candidate_tag
 from pipeline.domain.packages import installed_packages
-from pipeline.domain.record import Candidate, GateRecord, Origin, Parent, RecordedPins
+from pipeline.domain.record import Candidate, GateRecord, Origin, Parent, RecordedPins, candidates
 from pipeline.errors import NotFoundError, RegistryError
 from pipeline.verbs.check import check, require
 from pipeline.verbs.ports import Ledger, Run
@@ -116,7 +116,7 @@ def describe(
 
 def latest(ledger: Ledger, line: str, image: str) -> Candidate | None:
     """Return the newest candidate of an image, or None."""
-    found = [one for one in ledger.read() if (one.line, one.image) == (line, image)]
+    found = [one for one in candidates(ledger.read()) if (one.line, one.image) == (line, image)]
     return found[-1] if found else None
 
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pipeline.domain.catalogue import AnyImage, Catalogue, Line
 from pipeline.domain.checks import CheckReport
 from pipeline.domain.image import ImageRef
-from pipeline.domain.record import Candidate
+from pipeline.domain.record import Candidate, candidates
 from pipeline.errors import UsageError
 from pipeline.verbs.candidates import Built, examine
 from pipeline.verbs.ports import PinStore, Run
@@ -54,7 +54,7 @@ def _kernel(
 def _recorded(run: Run, ref: ImageRef, *, digest_text: str) -> Candidate | None:
     found = [
         one
-        for one in run.ledger.read()
+        for one in candidates(run.ledger.read())
         if str(one.digest) == digest_text and one.repository == ref.repository
     ]
     return found[-1] if found else None

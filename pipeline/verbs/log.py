@@ -25,14 +25,18 @@ def log(ledger: LedgerReader, *, image: str | None = None, offline: bool = False
     records = ledger.read(offline=offline)
     if image is None:
         return records
-    found = tuple(record for record in records if image in (record.image, f"{record.line}/{record.image}"))
+    found = tuple(
+        record
+        for record in records
+        if any(image in (name, name.partition("/")[2]) for name in record.names())
+    )
     if not found:
         raise NotFoundError(f"the ledger has no record of {plain(image)!r}", hint=_nearest(image, records))
     return found
 
 
 def _nearest(image: str, records: tuple[Record, ...]) -> str:
-    known = sorted({f"{record.line}/{record.image}" for record in records})
+    known = sorted({name for record in records for name in record.names()})
     if not known:
         return "the ledger is empty: build an image first, with `pipeline build`"
     names = {name.partition("/")[2]: name for name in known} | {name: name for name in known}

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pipeline.domain.catalogue import Catalogue, Line
 from pipeline.domain.image import Digest, Tier
 from pipeline.domain.plan import Plan, make_plan, select
-from pipeline.domain.record import LedgerReader
+from pipeline.domain.record import LedgerReader, candidates
 from pipeline.verbs.ports import PinStore
 
 
@@ -29,7 +29,7 @@ def plan(
         DefinitionError: pins.toml is damaged.
     """
     newest: dict[str, Digest] = {}
-    for record in ledger.read():
+    for record in candidates(ledger.read()):
         if record.line == line.name:
             newest[record.image] = record.digest
     images = select(line, tier=tier, names=names, hosts=hosts)
