@@ -21,6 +21,7 @@ from pipeline.domain.sbom.score import Scorecard, as_json, hundredths, scorecard
 from pipeline.domain.sbom.score_facts import is_cpe, is_purl, is_time
 from pipeline.domain.sbom.score_item import Item, Rating
 from pipeline.domain.sbom.score_licences import DEPRECATED, ids_of, is_listed
+from pipeline.render.score import decimal
 
 Document = dict[str, Any]
 Change = Callable[[Document], object]
@@ -199,6 +200,44 @@ def test_bsi_takes_an_expression_as_concluded_licence() -> None:
     assert lacking(scored(licensed(entry)).bsi) == {"original licences"}
 
 
+def test_what_syft_writes_by_itself_gets_about_half() -> None:
+    document = {
+        "bomFormat": "CycloneDX",
+        "specVersion": "1.6",
+        "serialNumber": "urn:uuid:3e256f3c-0220-40ec-949b-ba633b124555",
+        "metadata": {
+            "timestamp": "2026-11-21T14:32:35Z",
+            "tools": {
+                "components": [{"type": "application", "author": "anchore", "name": "syft", "version": "1"}]
+            },
+            "component": {"bom-ref": "7420", "type": "container", "name": "base", "version": "sha256:1eff"},
+        },
+        "components": [
+            {
+                "bom-ref": f"pkg:deb/debian/{name}@1.0?package-id=4518",
+                "type": "library",
+                "publisher": "Makers <makers@example.org>",
+                "name": name,
+                "version": "1.0",
+                "licenses": [{"license": {"id": "GPL-2.0-only"}}, {"license": {"name": "Expat"}}],
+                "cpe": f"cpe:2.3:a:{name}:{name}:1.0:*:*:*:*:*:*:*",
+                "purl": f"pkg:deb/debian/{name}@1.0",
+            }
+            for name in ("adduser", "apt", "bash", "libc6")
+        ],
+        "dependencies": [
+            {
+                "ref": "pkg:deb/debian/apt@1.0?package-id=4518",
+                "dependsOn": ["pkg:deb/debian/libc6@1.0?package-id=4518"],
+            }
+        ],
+    }
+    card = scorecard(document, schema_valid=True)
+    assert card.ntia.points == 4
+    assert lacking(card.ntia) == {"supplier name", "other unique identifiers", "dependency relationship"}
+    assert 450 < hundredths(card.sbomqs.points) < 500
+
+
 def test_figures_are_rounded_down_and_canonical() -> None:
     card = scored()
     data = canonical_json(as_json(card, scored(without("version"))))
@@ -348,6 +387,6 @@ def test_no_document_breaks_the_yardsticks(document: Document) -> None:
 def test_the_document_names_every_item_with_its_points() -> None:
     text = DOCS.read_text(encoding="utf-8")
     rows = dict(re.findall(r"`(\w+)` \| (\d\.\d\d) \|", text))
-    points = {one.name: f"{float(one.weight):.2f}" for one in scored().sbomqs.items}
+    points = {one.name: decimal(one.weight) for one in scored().sbomqs.items}
     assert rows == points
     assert not [one.name for one in scored().ntia.items if f"| {one.name} |" not in text]
