@@ -18,13 +18,15 @@ from pipeline.domain.sbom.score_item import Item, Rating
 from pipeline.domain.text import plain
 
 _LONGEST = 300
+_LONGEST_NAME = 24
 
 
 def show(card: Scorecard, console: Console, *, beside: Scorecard | None = None, other: str = "other") -> None:
-    """Print a table for each yardstick and a line of results; `other` names the second document."""
+    """Print a table for each yardstick, below it what is lacking, and the results; `other` names `beside`."""
     others: tuple[Rating | None, ...] = (None,) * len(card.ratings) if beside is None else beside.ratings
     for rating, second in zip(card.ratings, others, strict=True):
         console.print(_table(rating, second, other))
+        _say_what_lacks(rating, console)
     console.print(summary(card, beside, other))
 
 
@@ -59,23 +61,28 @@ def _table(rating: Rating, second: Rating | None, other: str) -> Table:
     table.add_column("points", justify="right", no_wrap=True)
     table.add_column("here", justify="right", no_wrap=True)
     if second is not None:
-        table.add_column(Text(plain(other)), justify="right", no_wrap=True)
-    table.add_column("what is lacking here", overflow="fold")
+        table.add_column(Text(plain(other, _LONGEST_NAME)), justify="right", no_wrap=True)
     theirs = {} if second is None else {(item.group, item.name): item for item in second.items}
     for group in rating.groups:
-        _add_group(table, group, rating, theirs, columns=4 if second is None else 5)
+        table.add_row(Text(group, style="bold"), *[""] * (len(table.columns) - 1))
+        for item in rating.of(group):
+            row = [Text(f"  {item.name}"), Text(decimal(item.weight), style="dim"), _got(item)]
+            beside = theirs.get((group, item.name))
+            table.add_row(*row, *([] if beside is None else [_got(beside)]))
     return table
 
 
-def _add_group(
-    table: Table, group: str, rating: Rating, theirs: dict[tuple[str, str], Item], *, columns: int
-) -> None:
-    table.add_row(Text(group, style="bold"), *[""] * (columns - 1))
-    for item in rating.of(group):
-        row = [Text(f"  {item.name}"), Text(decimal(item.weight), style="dim"), _got(item)]
-        if columns > 4:  # noqa: PLR2004 - the column of the second document
-            row.append(_got(theirs[group, item.name]) if (group, item.name) in theirs else Text("-"))
-        table.add_row(*row, Text(plain(item.reason, _LONGEST), style="dim"))
+def _say_what_lacks(rating: Rating, console: Console) -> None:
+    """Print a line for each item that is not full; as a column it would find no room on a narrow terminal."""
+    for item in rating.items:
+        if not item.full:
+            line = (
+                Text("  ")
+                .append(item.name, style="bold")
+                .append(f": {plain(item.reason, _LONGEST)}", style="dim")
+            )
+            console.print(line, soft_wrap=True)
+    console.print()
 
 
 def _got(item: Item) -> Text:

@@ -19,9 +19,11 @@ def poorer(name: str = "libc6") -> Scorecard:
     return scorecard(document, schema_valid=True)
 
 
-def printed(card: Scorecard, beside: Scorecard | None = None, other: str = "plain syft") -> str:
+def printed(
+    card: Scorecard, beside: Scorecard | None = None, other: str = "plain syft", width: int = 160
+) -> str:
     out = StringIO()
-    show(card, Console(file=out, width=160, force_terminal=False), beside=beside, other=other)
+    show(card, Console(file=out, width=width, force_terminal=False), beside=beside, other=other)
     return out.getvalue()
 
 
@@ -37,8 +39,9 @@ def test_the_headline_tells_all_three_results() -> None:
 
 def test_each_item_shows_both_figures_and_what_is_lacking() -> None:
     text = printed(poorer(), scorecard(bom(), schema_valid=True))
-    assert line(text, "comp_with_version")[1:5] == ["0.42", "0.28", "2/3", "0.42"]
-    assert "no version: libc6" in text
+    assert line(text, "comp_with_version")[1:] == ["0.42", "0.28", "2/3", "0.42", "3/3"]
+    assert "  comp_with_version: no version: libc6" in text.splitlines()
+    assert "comp_with_name:" not in text
     assert "this document: NTIA 6/7, BSI required 12/13" in text
     assert "plain syft: NTIA 7/7, BSI required 13/13" in text
 
@@ -46,7 +49,13 @@ def test_each_item_shows_both_figures_and_what_is_lacking() -> None:
 def test_one_document_alone_has_no_second_column() -> None:
     text = printed(poorer())
     assert "plain syft" not in text
-    assert line(text, "comp_with_version")[1:5] == ["0.42", "0.28", "2/3", "no"]
+    assert line(text, "comp_with_version")[1:] == ["0.42", "0.28", "2/3"]
+
+
+def test_a_narrow_terminal_shows_every_figure_and_reason_in_one_piece() -> None:
+    text = printed(poorer(), scorecard(bom(), schema_valid=True), width=80)
+    assert line(text, "comp_with_strong_checksums")[1:] == ["0.91", "0.91", "3/3", "0.91", "3/3"]
+    assert "  sbom_signature: the signature inside is not verified here" in text.splitlines()
 
 
 def test_names_from_an_image_neither_run_nor_mark_up() -> None:
