@@ -192,6 +192,13 @@ class BootTestError(PipelineError):
     meaning = "a boot test failed"
 
 
+class SbomError(PipelineError):
+    """An SBOM is not valid, not complete, or says of an image what the image does not hold."""
+
+    exit_code = 20
+    meaning = "an SBOM is not valid or not complete"
+
+
 class InternalError(PipelineError):
     """A fault of this program; the report's path is in the message."""
 

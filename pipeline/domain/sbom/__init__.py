@@ -1,1 +1,1 @@
-"""What an image is made of, as a CycloneDX 1.6 document."""
+"""SBOMs: CycloneDX 1.6 documents of images, made of a scanner's findings and the image's own files."""
