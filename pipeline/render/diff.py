@@ -16,8 +16,10 @@ from pipeline.domain.diff.areas import Area
 from pipeline.domain.diff.bump import Proposal, propose
 from pipeline.domain.diff.difference import Difference, ImageName
 from pipeline.domain.diff.document import document
-from pipeline.domain.diff.groups import Group, Item, Risk, groups
+from pipeline.domain.diff.groups import Group, groups
+from pipeline.domain.diff.item import Item, Risk
 from pipeline.domain.diff.size import PackageSize, SizeChange
+from pipeline.domain.diff.snapshot import ChangeKind
 from pipeline.domain.diff.texts import TextChange
 from pipeline.domain.text import plain
 
@@ -26,7 +28,9 @@ MOST_ITEMS = 25
 MOST_TEXTS = 12
 """Files of which the text is shown."""
 MOST_LINES = 40
-"""Lines shown of one file's text."""
+"""Lines shown of one file's text, where it changed."""
+MOST_NEW_LINES = 8
+"""Lines shown of one file's text, where all of it came or went."""
 _LARGEST = 8
 _LONGEST = 200
 _STYLES = {
@@ -91,14 +95,15 @@ def _image(image: ImageName) -> str:
 
 def _print_group(group: Group, texts: Sequence[TextChange], console: Console) -> None:
     head = Text(f"\n{group.title}", style="bold")
-    head.append(f"  {group.risk.word}, {group.count}", style=_STYLES[group.risk])
+    risk = f"{group.risk.word}, " if group.risk else ""
+    head.append(f"  {risk}{group.count}", style=_STYLES[group.risk])
     console.print(head)
     table = Table.grid(padding=(0, 1))
     for item in group.items[:MOST_ITEMS]:
         table.add_row(*_row(item))
     console.print(table)
     _print_more(len(group.items) - MOST_ITEMS, console)
-    for text in texts[:MOST_TEXTS]:
+    for text in sorted(texts, key=lambda text: text.kind is not ChangeKind.CHANGED)[:MOST_TEXTS]:
         _print_text(text, console)
 
 
@@ -115,9 +120,10 @@ def _print_text(text: TextChange, console: Console) -> None:
     if not text.lines:
         return
     console.print(Text(f"  {plain(text.path, _LONGEST)}", style="bold"))
-    for line in text.lines[:MOST_LINES]:
+    most = MOST_LINES if text.kind is ChangeKind.CHANGED else MOST_NEW_LINES
+    for line in text.lines[:most]:
         console.print(Text(f"    {line}", style={"+": "green", "-": "red", "@": "cyan"}.get(line[:1], "")))
-    _print_more(len(text.lines) + text.cut - MOST_LINES, console)
+    _print_more(len(text.lines) + text.cut - most, console)
 
 
 def _print_more(count: int, console: Console) -> None:

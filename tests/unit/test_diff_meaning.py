@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 from trees import Content, Dir, File, Link, Node
 
 from pipeline.domain.diff.difference import Difference
-from pipeline.domain.diff.groups import KINDS, Group, Item, Risk, groups
+from pipeline.domain.diff.groups import KINDS, Group, groups
+from pipeline.domain.diff.item import Item, Risk
 from pipeline.domain.diff.packages import Direction, direction, licence_changed, machine_readable_licences
 from pipeline.domain.diff.privileges import capabilities
 from pipeline.domain.gate import CommandResult
@@ -320,6 +321,7 @@ def test_enabled_masked_and_preset_units() -> None:
         # moved from /etc to /usr and spelled otherwise: still the same thing
         "/usr/lib/systemd/system/multi-user.target.wants/kept.service": Link("../kept.service"),
         "/usr/lib/systemd/user/default.target.wants/agent.service": Link("../agent.service"),
+        "/usr/lib/systemd/system/dracut.service": Link("../../dracut/dracut.service"),
         "/etc/systemd/system/bad.service": Link("/dev/null"),
         "/usr/lib/systemd/system/default.target": Link("multi-user.target"),
         "/usr/lib/systemd/system-preset/50.preset": "# no\nenable new.service\n\ndisable *\n",
@@ -328,6 +330,7 @@ def test_enabled_masked_and_preset_units() -> None:
         ("removed", "multi-user.target wants old.service"),
         ("added", "user default.target wants agent.service"),
         ("added", "mask bad.service"),
+        ("added", "link dracut.service"),
         ("changed", "alias default.target"),
         ("added", "preset enable new.service"),
         ("added", "preset disable *"),

@@ -65,7 +65,9 @@ class KernelChange:
 
 def kernel_change(pair: Pair) -> KernelChange:
     """Return what is different about the kernels."""
-    old, new = pair.old.folders(MODULES), pair.new.folders(MODULES)
+    new = pair.new.folders(MODULES)
+    # An image has thousands of files there: they are gone through once where none differs.
+    old = pair.old.folders(MODULES) if pair.old.tree is None or pair.any_below(MODULES) else new
     kept = sorted(set(old) & set(new))
     before, after = _drivers(pair.old), _drivers(pair.new)
     return KernelChange(

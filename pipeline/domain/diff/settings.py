@@ -20,7 +20,11 @@ from pipeline.domain.diff.snapshot import Snapshot
 _RELEASE = ("/usr/lib/os-release", "/etc/os-release")
 _LARGEST = 64 << 10
 _EACH_BUILD = frozenset(
-    f"org.opencontainers.image.{key}" for key in ("created", "revision", "version", "ref.name", "base.digest")
+    (
+        "io.buildah.version",
+        *(f"org.opencontainers.image.{key}" for key in ("created", "revision", "version")),
+        *(f"org.opencontainers.image.{key}" for key in ("ref.name", "base.digest")),
+    )
 )
 
 

@@ -35,8 +35,9 @@ class Start:
     Attributes:
         scope: `system` or `user`.
         unit: The unit, or a preset's pattern.
-        relation: `wants`, `requires`, `upholds`, `mask`, `alias`, or `preset`.
-        by: The unit that pulls it in; the alias's target; the verb of a preset's rule.
+        relation: `wants`, `requires`, `upholds`, `mask`, `alias`, `link` (a unit that lies
+            elsewhere), or `preset`.
+        by: The unit that pulls it in; the name a link leads to; the verb of a preset's rule.
         path: Where it is said.
     """
 
@@ -89,7 +90,8 @@ def _link(facts: FileFacts) -> Start | None:
     if facts.target == "/dev/null":
         return Start(scope=scope, unit=rest, relation="mask", by="", path=facts.path)
     by = posixpath.basename(facts.target)
-    return Start(scope=scope, unit=rest, relation="alias", by=by, path=facts.path)
+    relation = "link" if by == rest else "alias"
+    return Start(scope=scope, unit=rest, relation=relation, by=by, path=facts.path)
 
 
 def _presets(side: Side, path: str, scope: str) -> Iterator[tuple[str, Start]]:

@@ -19,9 +19,9 @@ from pipeline.domain.diff.pair import Pair, Side
 from pipeline.domain.tree import FileType
 
 ADMINISTRATORS = frozenset(
-    {"root", "sudo", "wheel", "adm", "docker", "disk", "shadow", "kmem", "lxd", "libvirt", "systemd-journal"}
+    {"root", "sudo", "wheel", "docker", "disk", "shadow", "kmem", "lxd", "incus-admin", "libvirt"}
 )
-"""Groups whose members may become root, read its secrets, or all logs."""
+"""Groups whose members may become root or read its secrets."""
 
 _TABLE = re.compile(r"/(?:etc|usr/etc|usr/lib)/(?P<table>passwd|group|shadow)")
 _SYSUSERS = re.compile(r"/(?:etc|usr/lib|usr/etc)/sysusers\.d/[^/]+\.conf", re.DOTALL)
