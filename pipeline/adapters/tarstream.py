@@ -189,10 +189,11 @@ class TarStream:
             value = int.from_bytes(field, "big") & ((1 << (8 * len(field) - 1)) - 1)
             return value - (1 << (8 * len(field) - 1)) if field[0] & 0x40 else value
         text = field.strip(b" \0")
-        try:
-            return int(text, 8) if text else 0
-        except ValueError:
-            raise self._broken(f"a number in a header that is none: {field!r}") from None
+        if not text:
+            return 0
+        if not text.isdigit() or b"8" in text or b"9" in text:
+            raise self._broken(f"a number in a header that is none: {field!r}")
+        return int(text, 8)
 
     def _decimal(self, value: bytes) -> int:
         if not value.isdigit() or len(value) > 20:  # noqa: PLR2004 - 64 bits

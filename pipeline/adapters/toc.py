@@ -33,6 +33,7 @@ _START = 64 + 1
 _LARGEST_TABLE = 2 << 30
 _MOST_KEPT = 1 << 30
 _PACKED = (b"\x1f\x8b", b"\xfd7zXZ\0", b"\x28\xb5\x2f\xfd")
+_AS_IT_IS, _SMALLER = b"\0", b"\1"
 _TYPES = {
     ord("0"): FileType.FILE,
     ord("7"): FileType.FILE,
@@ -84,7 +85,7 @@ class TocStore:
             data = _unpacked(stored)
         except (OSError, zstandard.ZstdError):
             return None
-        return data if hashlib.sha256(data).hexdigest() == sha256 else None
+        return data if data is not None and hashlib.sha256(data).hexdigest() == sha256 else None
 
     def make(
         self, diff_id: Digest, archive: Callable[[], Iterator[bytes]], *, blob: Digest | None
@@ -194,7 +195,7 @@ class _Keeper:
     def _keep(self, sha256: bytes, data: bytes) -> None:
         if sha256 in self.kept:
             return
-        packed = b"\0" + data if data.startswith(_PACKED) else b"\1" + self._packer.compress(data)
+        packed = _AS_IT_IS + data if data.startswith(_PACKED) else _SMALLER + self._packer.compress(data)
         self._sink.write(packed)
         self.kept[sha256] = (self._at, len(packed))
         self._at += len(packed)
@@ -227,9 +228,11 @@ def _facts(member: Member, sha256: str, what: str) -> FileFacts:
     )
 
 
-def _unpacked(stored: bytes) -> bytes:
-    if stored[:1] == b"\0":
+def _unpacked(stored: bytes) -> bytes | None:
+    if stored[:1] == _AS_IT_IS:
         return stored[1:]
+    if stored[:1] != _SMALLER:
+        return None
     return zstandard.ZstdDecompressor().decompress(stored[1:], max_output_size=_MOST_KEPT)
 
 

@@ -278,9 +278,7 @@ def line_of(facts: FileFacts) -> bytes:
         special = escaped(facts.target)
     else:
         special = facts.sha256.encode()
-    xattrs = b",".join(
-        escaped(name).replace(b"=", b"%3D") + b"=" + value.encode() for name, value in facts.xattrs
-    )
+    xattrs = b",".join(b"%s=%s" % (_attribute(name), value.encode()) for name, value in facts.xattrs)
     return b"%s\t%o\t%d\t%d\t%d\t%s\t%s" % (
         _CODES[facts.type].encode(), facts.mode, facts.uid, facts.gid, facts.size, special, xattrs,
     )  # fmt: skip
@@ -372,6 +370,10 @@ def unescaped(raw: bytes) -> str:
 
 def _escaped(raw: bytes) -> bytes:
     return _SPECIAL.sub(lambda match: b"%%%02X" % ord(match[0]), raw) if _SPECIAL.search(raw) else raw
+
+
+def _attribute(name: str) -> bytes:
+    return escaped(name).replace(b"=", b"%3D").replace(b",", b"%2C")
 
 
 def _xattr(pair: bytes) -> tuple[str, str]:
