@@ -7,6 +7,7 @@ import datetime as dt
 
 from hypothesis import strategies as st
 
+from pipeline.domain.decision import Approval, Decided, Method, Proof, Rejection, Release, Withdrawal
 from pipeline.domain.gate import Verdict
 from pipeline.domain.image import RELEASE_TAG, Digest, Repository, Tier
 from pipeline.domain.record import (
@@ -15,10 +16,12 @@ from pipeline.domain.record import (
     GateRecord,
     Origin,
     Parent,
+    Record,
     RecordedPins,
     SourceState,
     harmless,
 )
+from pipeline.domain.release import Deployment, Removed, Reservation, Retention, Seal, Step, Yank
 
 NOON = dt.datetime(2026, 11, 21, 12, 0, 0, tzinfo=dt.UTC)
 
@@ -96,3 +99,60 @@ candidates = st.builds(
     packages=st.none() | digests,
     evidence=st.dictionaries(words, digests, max_size=3),
 )
+ids = st.binary(min_size=32, max_size=32).map(bytes.hex)
+versions = st.tuples(*[st.integers(0, 999)] * 3).map(lambda parts: ".".join(map(str, parts)))
+repositories = st.builds(Repository, registry=st.just("127.0.0.1:5000"), path=names)
+releases = st.builds(Release, version=versions, digest=digests)
+proofs = st.builds(
+    Proof,
+    method=st.sampled_from(Method),
+    identity=words,
+    key=words,
+    text=st.from_regex(r"[A-Za-z0-9+/=._-]{1,80}", fullmatch=True),
+)
+evidence = st.dictionaries(words, digests, max_size=3)
+decided = st.builds(
+    Decided, line=names, image=names, tier=st.sampled_from(Tier), repository=repositories, digest=digests,
+    candidate=ids, version=versions, predecessor=st.none() | releases, evidence=evidence,
+)  # fmt: skip
+several = st.lists(decided, min_size=1, max_size=3, unique_by=lambda one: one.name).map(
+    lambda found: tuple(sorted(found, key=lambda one: one.name))
+)
+sorted_ids = st.lists(ids, max_size=3, unique=True).map(sorted).map(tuple)
+maybe_proof = st.none() | proofs
+of_version = {
+    "time": times, "author": words, "line": names, "image": names, "repository": repositories,
+    "digest": digests, "version": versions,
+}  # fmt: skip
+decisions: tuple[st.SearchStrategy[Record], ...] = (
+    st.builds(
+        Approval, time=times, author=words, why=words, proof=maybe_proof, decided=several, what=words,
+        expires=st.just(dt.datetime(9999, 1, 1, tzinfo=dt.UTC)),
+    ),
+    st.builds(Rejection, time=times, author=words, why=words, proof=maybe_proof, decided=several),
+    st.builds(
+        Withdrawal, time=times, author=words, why=words, proof=maybe_proof, approval=ids,
+        images=st.lists(words, max_size=2).map(tuple),
+    ),
+)  # fmt: skip
+outcomes: tuple[st.SearchStrategy[Record], ...] = (
+    st.builds(Reservation, approvals=sorted_ids, **of_version),
+    st.builds(
+        Seal, tier=st.sampled_from(Tier), candidate=ids, approvals=sorted_ids, parent=st.none() | releases,
+        predecessor=st.none() | releases, evidence=evidence, signatures=evidence, git_tag=texts, what=words,
+        aliases=st.lists(words, max_size=2).map(tuple), bump=st.lists(words, max_size=2).map(tuple),
+        why=words, approvers=st.lists(words, max_size=2).map(tuple), **of_version,
+    ),
+    st.builds(Yank, why=words, **of_version),
+    st.builds(
+        Deployment, host=names, step=st.sampled_from(Step), why=words, before=st.none() | releases,
+        **of_version,
+    ),
+    st.builds(
+        Retention, time=times, author=words,
+        removed=st.lists(
+            st.builds(Removed, repository=repositories, digest=digests, reason=words), min_size=1, max_size=3
+        ).map(tuple),
+    ),
+)  # fmt: skip
+records = st.one_of(candidates, *decisions, *outcomes)

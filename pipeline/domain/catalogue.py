@@ -94,7 +94,7 @@ class ResolvedModule:
 class Base(Image):
     """A base: `modules` are its own, `inherited_modules` those of the bases below it.
 
-    `toolchain` is the file of the stage that its module stages start from; None when they start from the parent.
+    `toolchain` is the file of the stage that its module stages start from; None when that is the parent.
     """
 
     packages: tuple[str, ...]

@@ -40,6 +40,14 @@ class Kind(StrEnum):
     """What a record can tell."""
 
     CANDIDATE = "candidate"
+    APPROVAL = "approval"
+    REJECTION = "rejection"
+    WITHDRAWAL = "withdrawal"
+    RESERVATION = "reservation"
+    SEAL = "seal"
+    YANK = "yank"
+    DEPLOYMENT = "deployment"
+    RETENTION = "retention"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -11,15 +11,22 @@ from collections.abc import Mapping
 from typing import Any
 
 from pipeline.domain.canonical import canonical_digest, parse_canonical
+from pipeline.domain.decision import Approval, Rejection, Withdrawal
 from pipeline.domain.record import SCHEMA, Candidate, Record, record_bytes, record_json, record_path
 from pipeline.domain.record_codec import from_json
+from pipeline.domain.release import Deployment, Reservation, Retention, Seal, Yank
 from pipeline.domain.text import plain
 from pipeline.errors import LedgerError, UsageError
 
 _PATH = re.compile(r"records/\d{4}/\d\d/[0-9a-f]{64}\.json")
 
 
-_KINDS: Mapping[str, type[Record]] = {kind.kind.value: kind for kind in (Candidate,)}
+KINDS: tuple[type[Record], ...] = (
+    Candidate, Approval, Rejection, Withdrawal, Reservation, Seal, Yank, Deployment, Retention,
+)  # fmt: skip
+"""Every kind of record this version reads and writes."""
+
+_KINDS: Mapping[str, type[Record]] = {kind.kind.value: kind for kind in KINDS}
 
 
 def parse_record(path: str, data: bytes) -> Record:
