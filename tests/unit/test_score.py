@@ -132,6 +132,7 @@ def test_a_manufacturer_or_a_tool_stands_in_for_ntia() -> None:
     [
         (lambda document: document.update(specVersion="1.5"), "format"),
         (lambda document: document.update(specVersion="newest"), "format"),
+        (lambda document: document.update(specVersion="1." + "9" * 5000), "format"),
         (lambda document: document.update(vulnerabilities=[{"id": "CVE-2026-1"}]), "format"),
         (
             lambda document: document["metadata"].update(manufacturer={"name": "Makers"}),
@@ -310,6 +311,15 @@ def test_times_are_those_of_rfc_3339(text: str, good: bool) -> None:  # noqa: FB
 )
 def test_cpes_are_formatted_strings_or_uris(text: str, good: bool) -> None:  # noqa: FBT001
     assert is_cpe(text) is good
+
+
+@given(st.text(max_size=60))
+def test_no_text_breaks_the_readers_of_identifiers(text: str) -> None:
+    assert is_purl(f"pkg:{text}") in (True, False)
+    assert is_purl(f"pkg:deb/{text}") in (True, False)
+    assert is_cpe(f"cpe:2.3:a:{text}") in (True, False)
+    assert is_time(f"2026-01-02T03:04:05{text}") in (True, False)
+    assert isinstance(ids_of(text), tuple)
 
 
 def test_purls_need_a_type_and_a_name() -> None:

@@ -8,6 +8,7 @@ document tells.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 
 from pipeline.domain.sbom.score_facts import Component, Facts, entity_of, is_time
@@ -34,6 +35,7 @@ _DEPLOYED = frozenset({"distribution", "distribution-intake"})
 _SOURCE = frozenset({"source-distribution", "vcs"})
 _SECURITY_TXT = frozenset({"rfc-9116"})
 _LEAST = (1, 6)
+_VERSION = re.compile(r"(?P<major>[0-9]{1,4})\.(?P<minor>[0-9]{1,4})")
 
 
 def bsi(facts: Facts) -> Rating:
@@ -42,14 +44,9 @@ def bsi(facts: Facts) -> Rating:
 
 
 def _new_enough(facts: Facts) -> bool:
-    parts = facts.spec_version.split(".")
-    numbers = tuple(int(part) for part in parts if part.isdecimal())
-    return (
-        facts.spec == "CycloneDX"
-        and len(numbers) == len(parts)
-        and numbers >= _LEAST
-        and not facts.vulnerabilities
-    )
+    found = _VERSION.fullmatch(facts.spec_version)
+    numbers = (int(found["major"]), int(found["minor"])) if found else (0, 0)
+    return facts.spec == "CycloneDX" and numbers >= _LEAST and not facts.vulnerabilities
 
 
 def _created(facts: Facts) -> bool:
