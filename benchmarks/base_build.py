@@ -1,8 +1,8 @@
 """`pipeline build --tier base` against a plain shell script of the same podman commands. Goal: 2 % overhead.
 
 The script does what a hand-written one would: pull, toolchain, both module stages side by side, the final
-stage with COPY lines written by hand, push. It makes no manifests, runs no gates and records nothing; all that
-is part of our side. The module stages alone, one after the other, show what side by side is worth.
+stage with COPY lines written by hand, push. It makes no manifests, runs no gates and records nothing; all
+that is part of our side. The module stages alone, one after the other, show what side by side is worth.
 
 Needs what `make demo` left. Takes about 20 minutes on two cores.
 Run: .venv/bin/python benchmarks/base_build.py [demo]
