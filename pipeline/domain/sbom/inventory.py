@@ -15,7 +15,7 @@ from pipeline.domain.canonical import Json
 from pipeline.domain.gate import Package
 from pipeline.domain.manifest import MODULES
 from pipeline.domain.sbom.ownership import Ownership
-from pipeline.domain.sbom.part import OWN, Organisation, Part, hashes, places, property_of, shown
+from pipeline.domain.sbom.part import OWN, Organisation, Part, hashes, places, property_of, shown, supplied
 from pipeline.domain.sbom.scanned import Scanned
 from pipeline.domain.sbom.shipped import (
     FIRMWARE,
@@ -35,7 +35,7 @@ from pipeline.domain.sbom.shipped import (
 from pipeline.domain.tree import Entry, FileType, Tree
 
 _LARGEST = 4 << 30
-_CHANGING = ("/etc/", "/var/", "/run/", "/usr/lib/sysimage/")
+CHANGING = ("/etc/", "/var/", "/run/", "/usr/lib/sysimage/")
 """What differs on a host, or is the database itself: no part of a package's hash."""
 HASH_OF = f"{OWN}hash:of"
 _HASHED = "lines of sha256sum over the package's files in the image, sorted by path, without /etc and /var"
@@ -88,11 +88,27 @@ def expected_of(tree: Tree, packages: Sequence[Package] | None, ownership: Owner
     )
 
 
+def file_digests(tree: Tree, ownership: Ownership) -> Mapping[str, bytes]:
+    """Return the SHA-256, 32 bytes, of every file a package owns and of all firmware, by path.
+
+    Raises:
+        NotFoundError: A file is larger than four gigabytes, or went away meanwhile.
+    """
+    return {
+        entry.path: hashlib.sha256(tree.read(entry.path, limit=_LARGEST)).digest()
+        for entry in tree.walk("/")
+        if entry.type is FileType.FILE
+        and (ownership.owner(entry.path) is not None or entry.path.startswith(FIRMWARE))
+        and not entry.path.startswith(CHANGING)
+    }
+
+
 def take_inventory(
     tree: Tree,
     scanned: Scanned,
     ownership: Ownership,
     *,
+    digests: Mapping[str, bytes],
     origins: Mapping[str, ModuleOrigin],
     supplier: Organisation,
 ) -> Inventory:
@@ -102,13 +118,21 @@ def take_inventory(
         tree: Its files; a walk is made of everything, so give one that remembers it (`WalkedTree`).
         scanned: What the scanner found in it.
         ownership: Which package owns which file; empty where nobody knows.
+        digests: What `file_digests` says of the tree.
         origins: Module set to what it was compiled from.
         supplier: Who supplies what no package does: the image's own supplier.
 
     Raises:
         ModuleError: A module or its manifest is damaged.
     """
-    return _Taker(tree=tree, scanned=scanned, ownership=ownership, origins=origins, supplier=supplier).take()
+    return _Taker(
+        tree=tree,
+        scanned=scanned,
+        ownership=ownership,
+        digests=digests,
+        origins=origins,
+        supplier=supplier,
+    ).take()
 
 
 @dataclass(slots=True, kw_only=True)
@@ -116,6 +140,7 @@ class _Taker:
     tree: Tree
     scanned: Scanned
     ownership: Ownership
+    digests: Mapping[str, bytes]
     origins: Mapping[str, ModuleOrigin]
     supplier: Organisation
     components: dict[str, Part] = field(default_factory=dict)
@@ -125,15 +150,14 @@ class _Taker:
 
     def take(self) -> Inventory:
         entries = tuple(self.tree.walk("/"))
-        digests = self._digests(entries)
         for ref, part in self.scanned.components.items():
             self._add(part, self.scanned.dependencies.get(ref, frozenset()))
             if property_of(part, f"{OWN}package:type") in ("deb", "rpm"):
                 self.packages[str(part["name"])] = ref
-        self._hash_packages(digests)
-        self._hash_found(digests)
+        self._hash_packages()
+        self._hash_found()
         self._take_modules(entries)
-        self._take_firmware(entries, digests)
+        self._take_firmware(entries)
         self._take_executables(entries)
         self._take_images(entries)
         return Inventory(
@@ -146,9 +170,7 @@ class _Taker:
 
     def _add(self, part: Part, needs: frozenset[str] = frozenset(), *, known: bool = True) -> None:
         ref = str(part["bom-ref"])
-        if "supplier" not in part:
-            part = {**part, "supplier": self.supplier.part(), "manufacturer": self.supplier.part()}
-        self.components[ref] = part
+        self.components[ref] = supplied(part, self.supplier)
         self.dependencies[ref] = needs
         if not known:
             self.open.add(ref)
@@ -158,19 +180,9 @@ class _Taker:
         owner = self.ownership.owner(path)
         return "" if owner is None else self.packages.get(owner[0], "")
 
-    def _digests(self, entries: Sequence[Entry]) -> dict[str, bytes]:
-        """Return the SHA-256 of every file a package owns, and of all firmware."""
-        return {
-            entry.path: hashlib.sha256(self.tree.read(entry.path, limit=_LARGEST)).digest()
-            for entry in entries
-            if entry.type is FileType.FILE
-            and (self.ownership.owner(entry.path) is not None or entry.path.startswith(FIRMWARE))
-            and not entry.path.startswith(_CHANGING)
-        }
-
-    def _hash_packages(self, digests: Mapping[str, bytes]) -> None:
+    def _hash_packages(self) -> None:
         files: dict[str, dict[str, bytes]] = {}
-        for path, digest in digests.items():
+        for path, digest in self.digests.items():
             owner = self._owner(path)
             if owner:
                 files.setdefault(owner, {})[path] = digest
@@ -179,13 +191,13 @@ class _Taker:
             facts = _with(part, HASH_OF, _HASHED)
             self.components[ref] = {**part, "hashes": hashes(listing(owned)), "properties": facts}
 
-    def _hash_found(self, digests: Mapping[str, bytes]) -> None:
+    def _hash_found(self) -> None:
         """Give what was found in exactly one file that file's hash, and the licences of its package."""
         for ref, part in self.components.items():
             paths = places(part)
-            if "hashes" in part or len(paths) != 1 or paths[0] not in digests:
+            if "hashes" in part or len(paths) != 1 or paths[0] not in self.digests:
                 continue
-            sha256: Part = {"alg": "SHA-256", "content": digests[paths[0]].hex()}
+            sha256: Part = {"alg": "SHA-256", "content": self.digests[paths[0]].hex()}
             more: Part = {"hashes": [sha256], "properties": _with(part, HASH_OF, f"the file {paths[0]}")}
             package = self.components.get(self._owner(paths[0]), {})
             if "licenses" not in part and "licenses" in package:
@@ -227,12 +239,12 @@ class _Taker:
         part |= {key: package[key] for key in ("supplier", "manufacturer", "licenses") if key in package}
         self._add(part, frozenset([image] if image else ()))
 
-    def _take_firmware(self, entries: Sequence[Entry], digests: Mapping[str, bytes]) -> None:
+    def _take_firmware(self, entries: Sequence[Entry]) -> None:
         groups: dict[str, dict[str, bytes]] = {}
         for entry in entries:
             if entry.path.startswith(FIRMWARE) and entry.type is FileType.FILE:
                 owner = self._owner(entry.path)
-                groups.setdefault(owner or entry.path, {})[entry.path] = digests[entry.path]
+                groups.setdefault(owner or entry.path, {})[entry.path] = self.digests[entry.path]
         for key, files in sorted(groups.items()):
             package = self.components.get(key)
             if package is None:

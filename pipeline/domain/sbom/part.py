@@ -80,6 +80,13 @@ def property_of(part: Mapping[str, Json], name: str) -> str:
     return ""
 
 
+def supplied(part: Part, supplier: Organisation) -> Part:
+    """Return a component that names its supplier: its own, or else this one."""
+    if "supplier" in part:
+        return part
+    return {**part, "supplier": supplier.part(), "manufacturer": supplier.part()}
+
+
 def hashes(data: bytes) -> list[Json]:
     """Return SHA-256 and SHA-512 of bytes as a component's hashes."""
     return [
