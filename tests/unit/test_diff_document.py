@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+import contextlib
 import io
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
+import elfkit
 import pytest
 from difftrees import STATUS, MemorySnapshot, compared, digest, dpkg, layer, named
 from hypothesis import given, settings
@@ -14,11 +16,12 @@ from trees import Content, File, Link
 
 from pipeline.domain.canonical import canonical_json
 from pipeline.domain.diff.bump import Bump, beyond_patch, propose
-from pipeline.domain.diff.difference import Difference, difference
+from pipeline.domain.diff.difference import Difference, ImageName, difference
 from pipeline.domain.diff.document import SCHEMA, document, evidence
 from pipeline.domain.diff.groups import KINDS
 from pipeline.domain.evidence import EvidenceKind
 from pipeline.render.diff import MOST_ITEMS, show_diff, size_text
+from pipeline.verbs.diff import Opened, diff
 
 Tree = dict[str, Content]
 SITE = "/etc/site.conf"
@@ -228,6 +231,25 @@ def test_the_bump_of_everything_else(change: Callable[[Tree], Tree], bump: Bump)
     assert propose(compared(old, change(old))).bump is bump
 
 
+@pytest.mark.parametrize(
+    ("version", "bump", "reason"),
+    [
+        ("2.3.9-1", Bump.PATCH, "1 modules rebuilt"),
+        ("2.3.10-1", Bump.PATCH, "module zfs 2.3.9-1 → 2.3.10-1"),
+        ("2.4.0-1", Bump.MINOR, "module zfs 2.3.9-1 → 2.4.0-1"),
+        (None, Bump.MINOR, "module zfs removed"),
+    ],
+)
+def test_the_bump_of_a_module(version: str | None, bump: Bump, reason: str) -> None:
+    def image(version: str | None, licence: str) -> Tree:
+        module = elfkit.module("zfs", kernel="6.12", version=version or "", licenses=[licence])
+        modules: Tree = {f"{KERNELS}/6.12/extra/zfs.ko": module} if version else {}
+        return {f"{KERNELS}/6.12/vmlinuz": "k", **modules}
+
+    proposal = propose(compared(image("2.3.9-1", "GPL"), image(version, "CDDL")))
+    assert (proposal.bump, proposal.reasons[0]) == (bump, (bump, reason))
+
+
 def test_a_rebuild_is_a_patch_and_a_first_release_says_so() -> None:
     assert propose(compared({SITE: "a"}, {SITE: "a"})).bump is Bump.PATCH
     assert "rebuild" in propose(compared({SITE: "a"}, {SITE: "a"})).reasons[0][1]
@@ -253,6 +275,34 @@ def test_what_cannot_be_read_is_no_mere_patch() -> None:
 )
 def test_what_is_beyond_a_patch(old: str, new: str, beyond: bool) -> None:  # noqa: FBT001
     assert beyond_patch(old, new) is beyond
+
+
+class Source:
+    """Opens the images it was given."""
+
+    def __init__(self, **images: MemorySnapshot) -> None:
+        self.images = images
+        self.asked: list[tuple[str, ...]] = []
+
+    @contextlib.contextmanager
+    def open_snapshots(self, *refs: str) -> Iterator[tuple[Opened, ...]]:
+        self.asked.append(refs)
+        yield tuple(
+            Opened(name=ref, digest=digest(number), snapshot=self.images[ref])
+            for number, ref in enumerate(refs)
+        )
+
+
+def test_the_verb_opens_both_images_at_once_and_none_for_no_predecessor() -> None:
+    source = Source(a=MemorySnapshot({SITE: "a"}), b=MemorySnapshot({SITE: "b"}))
+    both, first = diff("a", "b", source), diff(None, "b", source, because="first release")
+    assert source.asked == [("a", "b"), ("b",)]
+    assert (both.old, both.new.name, both.new.digest) == (
+        ImageName(name="a", digest=digest(0)),
+        "b",
+        digest(1),
+    )
+    assert (first.old, first.new.digest, first.because) == (None, digest(0), "first release")
 
 
 def test_names_come_from_whoever_opened_the_images() -> None:

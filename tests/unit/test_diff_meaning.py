@@ -205,7 +205,31 @@ def test_a_module_that_cannot_load_stands_out(content: bytes, why: str) -> None:
 
 def test_another_build_of_one_release_is_told() -> None:
     new = kernel(KERNEL) | {f"/usr/lib/modules/{KERNEL}/vmlinuz": "another"}
-    assert compared(kernel(KERNEL), new).kernel.rebuilt == (KERNEL,)
+    found = compared(kernel(KERNEL), new)
+    assert found.kernel.rebuilt == (KERNEL,)
+    assert (one(found, "kernel").risk, one(found, "kernel").name) == (Risk.HIGH, KERNEL)
+
+
+def test_another_initramfs_is_told_though_every_build_has_one() -> None:
+    path = f"/usr/lib/modules/{KERNEL}/initramfs.img"
+    found = compared(kernel(KERNEL) | {path: "1"}, kernel(KERNEL) | {path: "2"})
+    assert one(found, "kernel").risk is Risk.LOW
+    assert [noise.why for noise in found.noise] == ["rebuilt initramfs"]
+
+
+@pytest.mark.parametrize("kernels", [(), (KERNEL, "6.13-other")])
+def test_an_image_without_exactly_one_kernel_stands_out(kernels: tuple[str, ...]) -> None:
+    new = {path: content for release in kernels for path, content in kernel(release, listed=False).items()}
+    found = group(compared(kernel(KERNEL, listed=False), {SITE: "", **new}), "kernel")
+    assert found.risk is Risk.CRITICAL
+    assert "release: an image has exactly one kernel" in found.reasons
+
+
+def test_a_release_of_the_system_is_read_as_shells_would() -> None:
+    old = {"/usr/lib/os-release": "# no\nID=debian\nVERSION_ID=13\nPRETTY_NAME='Debian 13'\nbroken\n"}
+    new = {"/usr/lib/os-release": 'ID=debian\nVERSION_ID=14\nPRETTY_NAME="half\n'}
+    item = one(compared(old, new), "system")
+    assert (item.before, item.after, item.risk) == ("Debian 13", '"half', Risk.HIGH)
 
 
 # --- rights -----------------------------------------------------------------------------------------------
@@ -348,6 +372,21 @@ def test_kernel_arguments() -> None:
     }
 
 
+def test_kernel_arguments_of_boot_loader_entries_and_the_command_line() -> None:
+    new = {
+        "/boot/loader/entries/1.conf": "title x\noptions root=/dev/vda ro\n",
+        "/etc/kernel/cmdline": "quiet\n",
+    }
+    found = compared({SITE: ""}, {SITE: "", **new}).kargs
+    assert [change.name for change in found] == ["quiet", "ro", "root=/dev/vda"]
+
+
+def test_bound_images() -> None:
+    path = "/usr/lib/bootc/bound-images.d/web.container"
+    found = compared({path: Link("../web.container")}, {path: Link("../other.container")})
+    assert items(found, "bound") == [("changed", "web.container")]
+
+
 @pytest.mark.parametrize("text", ["kargs = [", 'kargs = "quiet"', "kargs = [1]", "x = " + "[" * 3000])
 def test_kernel_arguments_that_bootc_would_refuse_are_told(text: str) -> None:
     item = one(compared({SITE: ""}, {SITE: "", "/usr/lib/bootc/kargs.d/1.toml": text}), "kargs")
@@ -445,6 +484,16 @@ def test_a_long_diff_is_cut_and_counted() -> None:
     old, new = "".join(f"{n}\n" for n in range(1000)), "".join(f"{n}x\n" for n in range(1000))
     (text,) = compared({SITE: old}, {SITE: new}).texts
     assert (len(text.lines), text.cut, text.added, text.removed) == (300, 1701, 1000, 1000)
+
+
+def test_of_very_many_texts_the_last_are_only_named() -> None:
+    def etc(line: str) -> dict[str, Content]:
+        return {f"/etc/{number:03}": f"{line}\n" * 400 for number in range(80)}
+
+    texts = compared(etc("a"), etc("b")).texts
+    assert len(texts) == 80
+    assert sum(len(text.lines) for text in texts) == 20_000
+    assert texts[-1].why == "more than is shown of all files together"
 
 
 def test_what_could_not_be_read_is_the_loudest() -> None:

@@ -74,7 +74,7 @@ def _reasons(difference: Difference) -> Iterator[tuple[Bump, str]]:
     yield from _behaviour(difference)
     if difference.files or difference.texts:
         count = sum(area.total for area in difference.areas)
-        yield Bump.PATCH, f"{count} files differ"
+        yield Bump.PATCH, f"{_counted(count, 'file')} changed"
 
 
 def _major(difference: Difference) -> Iterator[tuple[Bump, str]]:
@@ -108,7 +108,7 @@ def _modules(difference: Difference) -> Iterator[tuple[Bump, str]]:
             least = Bump.MINOR if beyond_patch(change.old, change.new) else Bump.PATCH
             yield least, f"module {change.name} {change.old} → {change.new}"
     if difference.modules and not changed:
-        yield Bump.PATCH, f"{len(difference.modules)} modules rebuilt"
+        yield Bump.PATCH, f"{_counted(len(difference.modules), 'module')} rebuilt"
 
 
 def _behaviour(difference: Difference) -> Iterator[tuple[Bump, str]]:
@@ -123,4 +123,8 @@ def _behaviour(difference: Difference) -> Iterator[tuple[Bump, str]]:
         (difference.unread, "what could not be read"),
     ):
         if found:
-            yield Bump.MINOR, f"{words}: {len(found)} {'change' if len(found) == 1 else 'changes'}"
+            yield Bump.MINOR, f"{words}: {_counted(len(found), 'change')}"
+
+
+def _counted(count: int, what: str) -> str:
+    return f"{count} {what}" if count == 1 else f"{count} {what}s"

@@ -6,7 +6,7 @@ order is by name, so that the same images give the same list.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
@@ -38,11 +38,3 @@ def compare(old: Mapping[str, T], new: Mapping[str, T]) -> tuple[Change[T], ...]
         for name in sorted(old.keys() | new.keys())
         if old.get(name) != new.get(name)
     )
-
-
-def count(changes: Iterable[Change[T]]) -> dict[ChangeKind, int]:
-    """Return how many came, went and changed; kinds that did not happen are left out."""
-    found: dict[ChangeKind, int] = {}
-    for change in changes:
-        found[change.kind] = found.get(change.kind, 0) + 1
-    return {kind: found[kind] for kind in ChangeKind if kind in found}

@@ -7,6 +7,7 @@ shown. Modules are named, not their paths, so that a new kernel release does not
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
@@ -55,13 +56,6 @@ class KernelChange:
     drivers_added: tuple[str, ...] = ()
     drivers_removed: tuple[str, ...] = ()
 
-    @property
-    def differs(self) -> bool:
-        """Whether anything of it changed."""
-        return self.old != self.new or any(
-            (self.rebuilt, self.initramfs, self.drivers_added, self.drivers_removed)
-        )
-
 
 def kernel_change(pair: Pair) -> KernelChange:
     """Return what is different about the kernels."""
@@ -107,8 +101,9 @@ def _modules(side: Side) -> dict[str, Module]:
     ]
     listed = dict(_listed(side)) if files else {}
     names = [module_name(facts.path) for facts in files]
+    times = Counter(names)
     return {
-        name if names.count(name) == 1 else facts.path: _module(side, facts, listed)
+        name if times[name] == 1 else facts.path: _module(side, facts, listed)
         for name, facts in zip(names, files, strict=True)
     }
 

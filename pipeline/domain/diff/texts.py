@@ -43,6 +43,7 @@ SHOWN_LINES = 300
 MOST_SHOWN = 20_000
 """Lines that are kept of all files together."""
 _LONGEST = 400
+_LOOKED_AT = 1024
 
 _NEVER = re.compile(r"/(?:usr/)?etc/(?:g?shadow-?|security/opasswd|ssh/ssh_host_.*_key|machine-id|.*\.key)")
 _RULES = re.compile(
@@ -97,7 +98,7 @@ def _is_shown(change: FileChange) -> bool:
 
 
 def _text_change(pair: Pair, change: FileChange, most: int) -> TextChange:
-    why = _refusal(change)
+    why = _refusal(change) if most else "more than is shown of all files together"
     old, new = (None, None) if why else (_lines(pair.old, change.old), _lines(pair.new, change.new))
     if why or isinstance(old, str) or isinstance(new, str) or old is None or new is None:
         reason = why or next((one for one in (old, new) if isinstance(one, str)), "could not be read")
@@ -146,6 +147,7 @@ def _diff(old: Sequence[str], new: Sequence[str]) -> Iterator[str]:
 
 def _shown(line: str) -> str:
     mark, text = line[:1], line[1:]
-    if mark != "@" and (secret_kind(text) or _HASH.search(text)):
+    looked_at = text[:_LOOKED_AT]  # more than is shown; the search may take the square of it
+    if mark != "@" and (secret_kind(looked_at) or _HASH.search(looked_at)):
         return f"{mark}(a line that looks like a secret)"
     return mark + plain(text, _LONGEST)
