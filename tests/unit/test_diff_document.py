@@ -234,7 +234,7 @@ def test_the_bump_of_everything_else(change: Callable[[Tree], Tree], bump: Bump)
 @pytest.mark.parametrize(
     ("version", "bump", "reason"),
     [
-        ("2.3.9-1", Bump.PATCH, "1 modules rebuilt"),
+        ("2.3.9-1", Bump.PATCH, "1 module rebuilt"),
         ("2.3.10-1", Bump.PATCH, "module zfs 2.3.9-1 → 2.3.10-1"),
         ("2.4.0-1", Bump.MINOR, "module zfs 2.3.9-1 → 2.4.0-1"),
         (None, Bump.MINOR, "module zfs removed"),
@@ -247,7 +247,8 @@ def test_the_bump_of_a_module(version: str | None, bump: Bump, reason: str) -> N
         return {f"{KERNELS}/6.12/vmlinuz": "k", **modules}
 
     proposal = propose(compared(image("2.3.9-1", "GPL"), image(version, "CDDL")))
-    assert (proposal.bump, proposal.reasons[0]) == (bump, (bump, reason))
+    assert proposal.bump is bump
+    assert (bump, reason) in proposal.reasons
 
 
 def test_a_rebuild_is_a_patch_and_a_first_release_says_so() -> None:
