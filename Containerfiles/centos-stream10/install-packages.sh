@@ -1,8 +1,11 @@
 #!/bin/sh
 # Makes KERNEL the only kernel of the image and installs the base's packages.
 # KERNEL: release; KERNEL_PACKAGES: packages that bring it, package=version; PACKAGES: utility packages and
-# userspace, package=version where pinned; STAND_INS: packages that provide userspace's "kmod" dependency.
+# userspace, package=version where pinned; STAND_INS: packages that provide userspace's "kmod" dependency;
+# TIMESTAMP: seconds since the epoch that stand for now.
 set -eu
+# Else new accounts in /etc/shadow and the package database bear the time of the build.
+[ -z "${TIMESTAMP:-}" ] || export SOURCE_DATE_EPOCH="$TIMESTAMP"
 . /run/dnf.sh
 
 if [ ! -e "/usr/lib/modules/$KERNEL/vmlinuz" ]; then

@@ -1,7 +1,10 @@
 #!/bin/sh
 # Makes module tables and initramfs for KERNEL, the image's one kernel, where bootc looks for them; then removes
 # what package managers and generators left behind.
+# TIMESTAMP: seconds since the epoch that stand for now.
 set -eu
+# Else the accounts that dracut makes in the initramfs bear the day of the build.
+[ -z "${TIMESTAMP:-}" ] || export SOURCE_DATE_EPOCH="$TIMESTAMP"
 
 set -- /usr/lib/modules/*/
 if [ "$#" -ne 1 ] || [ "$1" != "/usr/lib/modules/$KERNEL/" ] || [ ! -e "$1/vmlinuz" ]; then

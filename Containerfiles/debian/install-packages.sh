@@ -1,7 +1,10 @@
 #!/bin/sh
 # Makes KERNEL the only kernel of the image and installs the base's packages.
 # KERNEL: release; KERNEL_PACKAGES: packages that bring it; PACKAGES: utility packages, package=version where pinned.
+# TIMESTAMP: seconds since the epoch that stand for now.
 set -eu
+# Else a new account's line in /etc/shadow bears the day of the build.
+[ -z "${TIMESTAMP:-}" ] || export SOURCE_DATE_EPOCH="$TIMESTAMP"
 export DEBIAN_FRONTEND=noninteractive
 # The initramfs is made once, at the end, for the pinned kernel.
 export INITRD=No

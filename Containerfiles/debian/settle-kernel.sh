@@ -2,7 +2,10 @@
 # Puts the image's one kernel where bootc looks for it: vmlinuz and initramfs.img in /usr/lib/modules/<kernel>,
 # nothing in /boot; then removes what package managers and generators left behind.
 # KERNEL: the release that must be the only one; unset: whatever single kernel the tree has.
+# TIMESTAMP: seconds since the epoch that stand for now.
 set -eu
+# Else the accounts that dracut makes in the initramfs bear the day of the build.
+[ -z "${TIMESTAMP:-}" ] || export SOURCE_DATE_EPOCH="$TIMESTAMP"
 
 for image in /boot/vmlinuz-*; do
     [ -e "$image" ] || continue
