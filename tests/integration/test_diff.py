@@ -8,12 +8,13 @@ import json
 import os
 import secrets
 import tarfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import elfkit
+import elkit
 import pytest
-from difftrees import MemorySnapshot, dpkg
+from difftrees import MemorySnapshot, compared, dpkg
 from registries import running_registry
 from rich.console import Console
 
@@ -26,16 +27,29 @@ from pipeline.domain.diff.bump import Bump, propose
 from pipeline.domain.diff.difference import Difference
 from pipeline.domain.diff.document import document
 from pipeline.domain.diff.groups import groups
-from pipeline.domain.diff.packages import Direction, direction
+from pipeline.domain.diff.packages import Direction, direction, licence_changed
+from pipeline.domain.gate import CommandResult, Inside
 from pipeline.domain.image import Digest, ImageRef, Repository
 from pipeline.domain.manifest import build_manifest, to_json
 from pipeline.render.diff import show_diff
 from pipeline.verbs.assemble import load_base
 from pipeline.verbs.diff import Opened, diff
-from pipeline.wiring import _limits
+from pipeline.wiring import container_limits
 
 pytestmark = pytest.mark.engine
 
+SPEC = """\
+Name: tiny
+Epoch: 2
+Version: {version}
+Release: 1
+Summary: Nothing
+License: {licence}
+BuildArch: noarch
+%description
+Nothing.
+%files
+"""
 KERNEL = "6.12.94-test"
 STATUS = "var/lib/dpkg/status"
 UNIT = "usr/lib/systemd/system/beacon.service"
@@ -130,7 +144,12 @@ def _engine(folder: Path, host: str) -> Engine:
     conf = folder / "registries.conf"
     conf.write_text(registries_conf(f"{host}/os"))
     found = detect_profile(
-        processes, program="podman", runtime="auto", network="host", limits=_limits(), registries_conf=None
+        processes,
+        program="podman",
+        runtime="auto",
+        network="host",
+        limits=container_limits(),
+        registries_conf=None,
     )
     return Engine(processes, EngineProfile(runtime=found.runtime, limits=found.limits, registries_conf=conf))
 
@@ -248,3 +267,33 @@ def test_without_a_predecessor_all_is_new(images: tuple[Registry, str, str], tmp
     assert first.files == ()
     assert {change.name for change in first.packages} == {"curl:amd64", "libc6:amd64"}
     assert {change.name for change in first.privileges} == {"/usr/bin/su", "/usr/bin/tool"}
+
+
+def test_packages_are_read_from_a_real_rpm_database(tmp_path: Path) -> None:
+    old, new = rpm_image(tmp_path / "old", "1.9", "MIT"), rpm_image(tmp_path / "new", "1.10", "GPL-2.0-only")
+    database = "/usr/lib/sysimage/rpm/rpmdb.sqlite"
+    found = compared({database: "old"}, {database: "new"}, (old, new))
+    (package,) = found.packages
+    assert package.old is not None
+    assert package.new is not None
+    assert (package.name, direction(package)) == ("tiny:noarch", Direction.UP)
+    assert (package.old.version, package.new.version) == ("2:1.9-1", "2:1.10-1")
+    assert licence_changed(package)
+    assert found.unread == ()
+
+
+def rpm_image(folder: Path, version: str, licence: str) -> Inside:
+    """Return what runs rpm on a database that has one package."""
+    folder.mkdir()
+    (folder / "tiny.spec").write_text(SPEC.format(version=version, licence=licence))
+    define = ["--define", f"_topdir {folder}", "--define", f"_dbpath {folder}/db"]
+    elkit.run(elkit.tool("rpmbuild", "rpm"), "-bb", "--quiet", *define, str(folder / "tiny.spec"))
+    (package,) = folder.glob("RPMS/noarch/*.rpm")
+    rpm = elkit.tool("rpm")
+    elkit.run(rpm, "--dbpath", f"{folder}/db", "--justdb", "--nodeps", "-i", str(package))
+
+    def inside(argv: Sequence[str], *, stdin: str = "", timeout: float = 120.0) -> CommandResult:
+        said = elkit.run(rpm, "--dbpath", f"{folder}/db", *argv[1:])
+        return CommandResult(code=0, stdout=said, stderr="")
+
+    return inside

@@ -37,9 +37,8 @@ def kernel(difference: Difference) -> Iterator[Item]:
         yield Item(name=f"initramfs of {release}", how="changed")  # differs in any two builds
     for name in kernel.drivers_removed:
         yield Item(name=f"driver {name}", how="removed", risk=Risk.MEDIUM)
-    if not difference.first:
-        for name in kernel.drivers_added:
-            yield Item(name=f"driver {name}", how="added")
+    for name in kernel.drivers_added:
+        yield Item(name=f"driver {name}", how="added")
 
 
 def modules(difference: Difference) -> Iterator[Item]:

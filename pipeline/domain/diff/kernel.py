@@ -46,7 +46,7 @@ class KernelChange:
         old, new: Releases, sorted; an image should have one.
         rebuilt: Releases that stayed while their kernel image did not.
         initramfs: Releases that stayed while their initramfs did not.
-        drivers_added, drivers_removed: Names of modules that the kernel itself brings.
+        drivers_added, drivers_removed: Names of modules that the kernel itself brings; none of a first image.
     """
 
     old: tuple[str, ...] = ()
@@ -69,7 +69,7 @@ def kernel_change(pair: Pair) -> KernelChange:
         new=new,
         rebuilt=tuple(one for one in kept if pair.has(f"{MODULES}/{one}/vmlinuz")),
         initramfs=tuple(one for one in kept if pair.has(f"{MODULES}/{one}/initramfs.img")),
-        drivers_added=tuple(sorted(after - before)),
+        drivers_added=tuple(sorted(after - before)) if pair.old.tree is not None else (),
         drivers_removed=tuple(sorted(before - after)),
     )
 
