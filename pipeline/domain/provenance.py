@@ -105,6 +105,20 @@ class BuildFacts:
     stages: Mapping[str, Digest] = field(default_factory=dict)
 
 
+def ci_job(variables: Mapping[str, str]) -> CiJob | None:
+    """Return the GitLab job whose predefined variables these are; None when it is none, or not surely one.
+
+    Raises:
+        UsageError: Its addresses are none.
+    """
+    url, project, runner = (
+        variables.get(name, "") for name in ("CI_JOB_URL", "CI_PROJECT_URL", "CI_RUNNER_ID")
+    )
+    if not (variables.get("GITLAB_CI") and url and project and runner):
+        return None
+    return CiJob(url=url, project=project, runner=runner, ref=variables.get("CI_COMMIT_REF_NAME", ""))
+
+
 def build_type(tier: Tier) -> str:
     """Return the name of the build type of a tier; `docs/build-types.md` says what it stands for."""
     return f"{AUTHORITY}build-type/{tier.value}/v1"

@@ -23,6 +23,7 @@ from pipeline.domain.provenance import (
     CiJob,
     build_type,
     builder_id,
+    ci_job,
     claim,
     git_uri,
     oci_purl,
@@ -291,6 +292,21 @@ def test_a_builder_with_any_name_has_a_uri() -> None:
 def test_a_job_without_a_real_address_is_refused(url: str) -> None:
     with pytest.raises(UsageError, match="no address"):
         dataclasses.replace(JOB, url=url)
+
+
+def test_a_gitlab_job_is_known_by_its_variables_and_nothing_less() -> None:
+    variables = {
+        "GITLAB_CI": "true",
+        "CI_JOB_URL": JOB.url,
+        "CI_PROJECT_URL": JOB.project,
+        "CI_RUNNER_ID": JOB.runner,
+        "CI_COMMIT_REF_NAME": JOB.ref,
+    }
+    assert ci_job(variables) == JOB
+    assert ci_job({**variables, "CI_COMMIT_REF_NAME": ""}) == dataclasses.replace(JOB, ref="")
+    for name in ("GITLAB_CI", "CI_JOB_URL", "CI_PROJECT_URL", "CI_RUNNER_ID"):
+        assert ci_job({**variables, name: ""}) is None
+    assert ci_job({"CI": "true"}) is None
 
 
 def test_the_build_types_are_documented() -> None:
