@@ -53,7 +53,10 @@ def parser() -> Parser:
     loud.add_argument("-v", "--verbose", action="store_true", help="show the output of every stage")
     loud.add_argument("-q", "--quiet", action="store_true", help="show no progress")
     verbs = top.add_subparsers(metavar="VERB", required=True, parser_class=Parser)
-    for add in (_plan, _pin, _build, _render, _check, _log, _schema, _init, _doctor, _ci):
+    for add in (
+        _plan, _pin, _build, _render, _check, _boot_test, _sbom, _diff, _evidence, _review,
+        _log, _schema, _init, _doctor, _ci,
+    ):  # fmt: skip
         add(verbs)
     return top
 
@@ -126,6 +129,14 @@ def _build(verbs: Any) -> None:
     verb.add_argument(
         "--jobs", metavar="N", type=_count, help="hosts examined at once (default: one a processor)"
     )
+    verb.add_argument(
+        "--boot-test", action="store_true", help="boot every host's image in QEMU, too; bases always are"
+    )
+    verb.add_argument(
+        "--verify-reproducible",
+        action="store_true",
+        help="build everything twice, apart in time and folder, and say whether it is the same",
+    )
     verb.add_argument("--dry-run", action="store_true", help="show the plan and build nothing")
 
 
@@ -160,6 +171,85 @@ candidate of an image.""",
     verb.add_argument("--list", action="store_true", help="list the gates and what each asks")
     verb.add_argument(
         "--image", metavar="NAME", help="the definition REF is measured by, when it is no candidate"
+    )
+
+
+_REF = """\
+REF is an image in a registry (registry/path@sha256:… or registry/path:tag) or LINE/NAME for the newest
+candidate of an image."""
+
+
+def _boot_test(verbs: Any) -> None:
+    verb = _verb(
+        verbs,
+        "boot-test",
+        "boot an image in QEMU and load its kernel modules",
+        text=f"""\
+{_REF}
+
+Its own kernel and initramfs are started, with KVM where there is, else emulated. Without --full the modules
+of its manifests are loaded and used; nothing of the image is changed.""",
+    )
+    verb.add_argument("ref", metavar="REF", help="the image")
+    verb.add_argument(
+        "--full",
+        action="store_true",
+        help="bring the whole system up, look for failed units, and reboot to see what persists",
+    )
+    verb.add_argument("--console", metavar="FILE", help="write the machine's console to a file")
+
+
+def _sbom(verbs: Any) -> None:
+    verb = _verb(verbs, "sbom", "print the enriched, validated CycloneDX SBOM of an image", text=_REF)
+    verb.add_argument("ref", metavar="REF", help="the image")
+    verb.add_argument("-o", "--output", metavar="FILE", help="write it to a file")
+    verb.add_argument(
+        "--score",
+        action="store_true",
+        help="hold it against NTIA, BSI TR-03183-2 and sbomqs, item by item, beside syft's own output",
+    )
+
+
+def _diff(verbs: Any) -> None:
+    verb = _verb(
+        verbs,
+        "diff",
+        "show what differs between two images: packages, kernel, modules, files, /etc, units, users, size",
+        text=f"""\
+{_REF}
+local:NAME is an image in the engine's store. Layers that both share are not read.""",
+    )
+    verb.add_argument("old", metavar="OLD", help="the image before")
+    verb.add_argument("new", metavar="NEW", help="the image now")
+    verb.add_argument("-o", "--output", metavar="FILE", help="write the JSON document to a file")
+
+
+def _evidence(verbs: Any) -> None:
+    verb = _verb(
+        verbs,
+        "evidence",
+        "list a candidate's evidence and recompute every hash, or fetch one document",
+        text="CANDIDATE is LINE/NAME for the newest candidate of an image, or a reference with its digest.",
+    )
+    verb.add_argument("candidate", metavar="CANDIDATE", help="the candidate")
+    verb.add_argument("--get", metavar="NAME", help="print one document: sbom, diff, gates, provenance, …")
+    verb.add_argument("-o", "--output", metavar="FILE", help="write the document to a file")
+
+
+def _review(verbs: Any) -> None:
+    verb = _verb(
+        verbs,
+        "review",
+        "show the dossier a release manager decides from",
+        text="CANDIDATE is LINE/NAME for the newest candidate of an image, or a reference with its digest.",
+    )
+    verb.add_argument("candidate", metavar="CANDIDATE", help="the candidate")
+    verb.add_argument("--html", metavar="FILE", help="write it as one page that needs nothing else")
+    verb.add_argument(
+        "--vulnerabilities", metavar="FILE", help="a scanner's report on it: CycloneDX, grype or trivy JSON"
+    )
+    verb.add_argument(
+        "--before", metavar="FILE", help="the same scanner's report on its predecessor: what came and went"
     )
 
 

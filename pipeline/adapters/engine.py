@@ -59,6 +59,16 @@ class Engine:
         conf = profile.registries_conf
         self._env = {"CONTAINERS_REGISTRIES_CONF": str(conf)} if conf is not None else {}
 
+    @property
+    def command(self) -> tuple[str, ...]:
+        """The engine's command with the options it needs here."""
+        return self._command
+
+    @property
+    def environment(self) -> Mapping[str, str]:
+        """Variables its calls need."""
+        return self._env
+
     def build(
         self,
         *,

@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from rich.console import Console, RenderableType
 
+from pipeline.errors import UsageError
 from pipeline.wiring import Parts
 
 _WIDTH_OF_A_PIPE = 160
@@ -22,6 +24,26 @@ def show(parts: Parts, shown: Sequence[RenderableType], data: Any) -> None:
     screen = console()
     for one in shown:
         screen.print(one)
+
+
+def write_out(data: bytes, output: str | None) -> None:
+    """Write a document to a file that is made whole or not at all, or to stdout.
+
+    Raises:
+        UsageError: The file cannot be written.
+    """
+    if output is None:
+        sys.stdout.buffer.write(data)
+        return
+    target = Path(output)
+    partial = target.with_name(f".{target.name}.part")
+    try:
+        partial.write_bytes(data)
+        partial.replace(target)
+    except OSError as error:
+        raise UsageError(
+            f"{output} cannot be written: {error}", hint="name a file in a folder that you may write to"
+        ) from error
 
 
 class _Console(Console):

@@ -25,7 +25,7 @@ from pipeline.adapters.process import Processes
 from pipeline.adapters.tree import MountedTree
 from pipeline.domain.image import ImageRef, Repository
 from pipeline.errors import RegistryError, ToolFailedError, ToolMissingError
-from pipeline.wiring import _limits
+from pipeline.wiring import container_limits
 
 pytestmark = pytest.mark.engine
 ROOT = Path(__file__).parents[2]
@@ -68,7 +68,7 @@ def processes() -> Processes:
 @pytest.fixture(scope="module")
 def profile(processes: Processes) -> EngineProfile:
     return detect_profile(
-        processes, program="podman", runtime="auto", network="host", limits=_limits(), registries_conf=None
+        processes, program="podman", runtime="auto", network="host", limits=container_limits(), registries_conf=None
     )
 
 

@@ -1,8 +1,4 @@
-"""The composition root: joins verbs to adapters and renders what they return.
-
-Together with `cli` the only place that sees everything. The clock, the environment and randomness are read
-here and handed down.
-"""
+"""The parts that verbs work with, each made once, when it is first asked for."""
 
 from __future__ import annotations
 
@@ -40,6 +36,7 @@ if TYPE_CHECKING:
     from pipeline.adapters.ledger import Ledger
     from pipeline.adapters.registry import Registry
     from pipeline.domain.kernel import KernelSource
+    from pipeline.domain.record import Candidate
     from pipeline.verbs.build_instances import Fleet
     from pipeline.verbs.mirror import MirrorOrder, MirrorResult
     from pipeline.verbs.ports import Run
@@ -124,7 +121,7 @@ class Parts:
             program=settings.engine.program,
             runtime=settings.engine.runtime,
             network=settings.build.network,
-            limits=_limits(),
+            limits=container_limits(),
             registries_conf=conf,
         )
         return Engine(self.processes, profile)
@@ -299,6 +296,31 @@ class Parts:
             verifier=Cosign(self.processes, insecure=frozenset(insecure)),
         )
 
+    def candidate_record(self, text: str) -> Candidate:
+        """Return the record of a candidate: LINE/NAME for the newest of an image, or a reference by digest.
+
+        Raises:
+            NotFoundError: The ledger has no such candidate.
+            UsageError: It is neither.
+        """
+        from pipeline.domain.record import candidates  # noqa: PLC0415
+
+        ref = self.candidate_ref(text)
+        digest = ref.digest or self.registry_at_ref(ref).resolve(ref).digest
+        known = [one for one in candidates(self.ledger.read()) if one.digest == digest]
+        found = [one for one in known if one.repository == ref.repository] or known
+        if not found:
+            raise NotFoundError(
+                f"the ledger has no candidate {ref.repository}@{digest}",
+                hint="`pipeline log` lists the candidates",
+            )
+        return found[-1]
+
+    def registry_at_ref(self, ref: ImageRef) -> Registry:
+        """Return a client of the registry a reference names."""
+        host = ref.repository.registry
+        return self.registry if host == self.registry.host else self.registry_at(host, insecure=False)
+
     def candidate_ref(self, text: str) -> ImageRef:
         """Return the image a user names: a reference, or LINE/NAME for its newest candidate.
 
@@ -320,13 +342,6 @@ class Parts:
         return ImageRef.parse(text)
 
 
-def run_verb(options: argparse.Namespace, *, environment: Mapping[str, str]) -> int:
-    """Do the verb that was asked for and return the exit code."""
-    from pipeline import commands  # noqa: PLC0415 - needs this module
-
-    return commands.VERBS[options.verb](Parts(options, environment))
-
-
 def tier_of(text: str | None) -> Tier | None:
     """Return a tier by its name on the command line."""
     return None if text is None else Tier(text)
@@ -344,7 +359,7 @@ def day_of(text: str | None, option: str) -> dt.date:
         raise UsageError(f"{option} {text or 'is missing'}: no day", hint="write YYYY-MM-DD") from None
 
 
-def _limits() -> tuple[str, ...]:
+def container_limits() -> tuple[str, ...]:
     """Return limits containers can be given where nobody may raise one; elsewhere the engine's own are right.
 
     The engine lowers its own limits while it starts, so what is passed on stays below common pid ranges.
