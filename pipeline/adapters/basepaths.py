@@ -16,10 +16,12 @@ from pathlib import Path
 from typing import Protocol
 
 from pipeline.adapters.layers import unpacked
-from pipeline.adapters.toc import read_layer
+from pipeline.adapters.toc import TocStore, read_layer
 from pipeline.domain.append import BaseImage
 from pipeline.domain.basepaths import LayerStack, PathTable
 from pipeline.domain.image import Digest, Repository
+from pipeline.domain.oci import Descriptor
+from pipeline.domain.toc import LayerToc
 from pipeline.errors import StateError
 
 _MAGIC = b"bootc-pipeline base paths 1 "
@@ -40,11 +42,13 @@ class BasePathCache:
     Args:
         folder: Where lists are kept; made when it does not exist.
         source: The registry of the bases.
+        tables: Where a diff keeps tables of layers: a layer that has one is not fetched again.
     """
 
-    def __init__(self, folder: Path, source: BlobSource) -> None:
+    def __init__(self, folder: Path, source: BlobSource, tables: TocStore | None = None) -> None:
         self._folder = folder
         self._source = source
+        self._tables = tables
 
     def table(self, base: BaseImage) -> PathTable:
         """Return the paths of a base.
@@ -59,8 +63,7 @@ class BasePathCache:
     def _made(self, file: Path, base: BaseImage) -> PathTable:
         stack = LayerStack()
         for layer in base.parsed.layers:
-            blob = self._source.stream_blob(base.ref.repository, layer.digest)
-            stack.put(read_layer(unpacked(layer, blob), f"layer {layer.digest}"))
+            stack.put(self._kept_table(layer) or self._read(base.ref.repository, layer))
         table = stack.table()
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
@@ -76,6 +79,14 @@ class BasePathCache:
                 f"{file} changed right after it was written", hint="find out who writes to that folder"
             )
         return found
+
+    def _kept_table(self, layer: Descriptor) -> LayerToc | None:
+        diff_id = self._tables.diff_id_of(layer.digest) if self._tables else None
+        return self._tables.table(diff_id) if self._tables and diff_id else None
+
+    def _read(self, repository: Repository, layer: Descriptor) -> LayerToc:
+        blob = self._source.stream_blob(repository, layer.digest)
+        return read_layer(unpacked(layer, blob), f"layer {layer.digest}")
 
 
 def _kept(file: Path) -> PathTable | None:

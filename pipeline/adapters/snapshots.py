@@ -224,8 +224,8 @@ class Snapshots:
                 LayerSize(
                     digest=layer.blob or layer.diff_id,
                     diff_id=layer.diff_id,
-                    size=layer.size if layer.blob else tables[layer.diff_id].unpacked(),
-                    unpacked=tables[layer.diff_id].unpacked(),
+                    size=layer.size if layer.blob else tables[layer.diff_id].size,
+                    unpacked=tables[layer.diff_id].size,
                     created_by=by,
                 )
                 for layer, by in zip(image.layers, made_by, strict=False)

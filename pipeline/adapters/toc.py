@@ -14,6 +14,7 @@ import hashlib
 import os
 import tempfile
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import IO
 
@@ -27,7 +28,7 @@ from pipeline.domain.toc import LayerBuilder, LayerToc, decoded, encoded, line_o
 from pipeline.domain.tree import FileType
 from pipeline.errors import RegistryError, StateError
 
-_MAGIC = b"bootc-pipeline layer toc 1 "
+_MAGIC = b"bootc-pipeline layer toc 2 "
 _LINK = b"bootc-pipeline layer of blob 1 "
 _START = 64 + 1
 _LARGEST_TABLE = 2 << 30
@@ -154,17 +155,7 @@ def read_layer(pieces: Iterator[bytes], what: str, keeper: _Keeper | None = None
             sha256 = keeper.take(member, stream)
         builder.take(member.name, line_of(_facts(member, sha256, what)), member.mtime)
     toc = builder.finish()
-    if keeper is None:
-        return toc
-    return LayerToc(
-        entries=toc.entries,
-        times=toc.times,
-        implied=toc.implied,
-        gone=toc.gone,
-        opaque=toc.opaque,
-        links=toc.links,
-        kept=keeper.kept,
-    )
+    return replace(toc, kept=keeper.kept) if keeper is not None else toc
 
 
 class _Keeper:

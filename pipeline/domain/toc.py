@@ -54,6 +54,7 @@ class LayerToc:
         gone: Paths it deletes from the layers below.
         opaque: Directories whose contents below it hides.
         links: Hard links to files of the layers below: path and target.
+        size: Bytes of all files in it.
         kept: SHA-256 of contents that were kept, with their place among the layer's kept contents.
     """
 
@@ -64,10 +65,7 @@ class LayerToc:
     opaque: tuple[bytes, ...] = ()
     links: tuple[tuple[bytes, bytes], ...] = ()
     kept: Mapping[bytes, tuple[int, int]] = field(default_factory=dict)
-
-    def unpacked(self) -> int:
-        """Return the bytes of all files in it."""
-        return sum(int(line.split(b"\t", 5)[4]) for line in self.entries.values() if line[0] == ord("f"))
+    size: int = 0
 
 
 class LayerBuilder:
@@ -137,6 +135,7 @@ class LayerBuilder:
             gone=tuple(sorted(self._gone)),
             opaque=tuple(sorted(self._opaque)),
             links=tuple(sorted(self._links.items())),
+            size=sum(int(line.split(b"\t", 5)[4]) for line in self._entries.values()),
         )
 
     def _delete(self, parent: bytes, name: bytes) -> None:
@@ -315,6 +314,7 @@ def encoded(layer: LayerToc) -> bytes:
         layer.gone,
         layer.opaque,
         (path + b"\t" + target for path, target in layer.links),
+        (b"%d" % layer.size,),
         (b"%s\t%d\t%d" % (sha256, *place) for sha256, place in sorted(layer.kept.items())),
     )
     return b"\0".join(b"\n".join(section) for section in sections)
@@ -326,7 +326,7 @@ def decoded(data: bytes) -> LayerToc:
     Raises:
         ValueError: The bytes are no table.
     """
-    paths, lines, times, implied, gone, opaque, links, kept = (
+    paths, lines, times, implied, gone, opaque, links, size, kept = (
         tuple(section.split(b"\n")) if section else () for section in data.split(b"\0")
     )
     every = times * len(paths) if len(times) == 1 else times
@@ -338,6 +338,7 @@ def decoded(data: bytes) -> LayerToc:
         gone=gone,
         opaque=opaque,
         links=tuple((path, target) for path, target in (line.split(b"\t") for line in links)),
+        size=int(size[0]),
         kept={sha256: (int(at), int(size)) for sha256, at, size in places},
     )
 

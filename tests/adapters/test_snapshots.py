@@ -19,6 +19,7 @@ from registries import RunningRegistry, running_registry
 from tarballs import rich_base
 
 from images import layer, push, tiny_image
+from pipeline.adapters.basepaths import BasePathCache
 from pipeline.adapters.engine import registries_conf
 from pipeline.adapters.process import Processes
 from pipeline.adapters.registry import Registry
@@ -96,6 +97,16 @@ def test_each_layer_is_fetched_once_whoever_shares_it(place: Place) -> None:
         assert sorted(map(str, place.source.streamed)) == sorted(
             str(digest_of(it)) for it in (first, PLAIN, OTHER)
         )
+
+
+def test_a_host_is_placed_on_tables_that_a_diff_has_made(place: Place, tmp_path: Path) -> None:
+    image = place.image(*rich_base())
+    read = BasePathCache(tmp_path / "read", place.registry).table(image)
+    place.snapshots.open(image)
+    place.source.streamed.clear()
+    kept = BasePathCache(tmp_path / "kept", place.source, TocStore(place.folder)).table(image)
+    assert list(kept) == list(read)
+    assert place.source.streamed == []
 
 
 def test_a_damaged_table_is_made_anew(place: Place) -> None:
