@@ -68,6 +68,7 @@ def show_diff(difference: Difference, *, console: Console, as_json: bool) -> Non
         if group.items and group.kind != "files":
             _print_group(group, difference.texts if group.kind == "texts" else (), console)
     _print_areas(difference.areas, console, first=difference.first)
+    _print_files(next(group for group in found if group.kind == "files"), console)
     _print_size(difference.size, console)
     quiet = ", ".join(group.title for group in found if not group.items and group.kind != "files")
     console.print(Text(f"no change: {quiet or 'nothing'}", style="dim"))
@@ -98,13 +99,18 @@ def _print_group(group: Group, texts: Sequence[TextChange], console: Console) ->
     risk = f"{group.risk.word}, " if group.risk else ""
     head.append(f"  {risk}{group.count}", style=_STYLES[group.risk])
     console.print(head)
-    table = Table.grid(padding=(0, 1))
-    for item in group.items[:MOST_ITEMS]:
-        table.add_row(*_row(item))
-    console.print(table)
-    _print_more(len(group.items) - MOST_ITEMS, console)
+    _print_items(group.items, console)
     for text in sorted(texts, key=lambda text: text.kind is not ChangeKind.CHANGED)[:MOST_TEXTS]:
         _print_text(text, console)
+
+
+def _print_items(items: Sequence[Item], console: Console) -> None:
+    table = Table.grid(padding=(0, 1))
+    for item in items[:MOST_ITEMS]:
+        table.add_row(*_row(item))
+    if table.row_count:
+        console.print(table)
+    _print_more(len(items) - MOST_ITEMS, console)
 
 
 def _row(item: Item) -> tuple[Text, Text, Text]:
@@ -139,6 +145,12 @@ def _print_areas(areas: Iterable[Area], console: Console, *, first: bool) -> Non
     if table.row_count:
         console.print(Text("\nFiles" if not first else "\nFiles, all of them new", style="bold"))
         console.print(table)
+
+
+def _print_files(group: Group, console: Console) -> None:
+    """Print the files that ask for a look, and all of them where they are few."""
+    items = group.items if len(group.items) <= MOST_ITEMS else [one for one in group.items if one.why]
+    _print_items(items, console)
 
 
 def _print_size(size: SizeChange, console: Console) -> None:

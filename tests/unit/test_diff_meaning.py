@@ -510,6 +510,41 @@ def test_only_what_differs_is_read() -> None:
     assert (set(old.reads), set(new.reads)) == ({SITE}, {SITE, "/usr/lib/os-release"})
 
 
+# --- files ------------------------------------------------------------------------------------------------
+
+
+def test_a_program_that_changed_without_its_package_is_told() -> None:
+    info = "/var/lib/dpkg/info"
+    old: dict[str, Content] = {
+        STATUS: dpkg(("tool", "1"), ("lib", "1")),
+        f"{info}/tool.list": "/.\n/bin/tool\n/usr/share/doc/tool\n/usr/lib/python3/tool.py\n",
+        f"{info}/lib:amd64.list": "/usr/lib/lib.so\n",
+        "/usr/bin/tool": "1",
+        "/usr/lib/lib.so": "1",
+        "/usr/share/doc/tool": "1",
+    }
+    new = old | {
+        STATUS: dpkg(("tool", "2"), ("lib", "1")),
+        "/usr/bin/tool": "2",
+        "/usr/lib/lib.so": "2",
+        "/usr/share/doc/tool": "2",
+        "/usr/lib/firmware/new.bin": "2",
+        "/usr/lib/sysctl.d/x.conf": "shown as text",
+        "/usr/lib/python3/tool.py": "",
+        "/usr/lib/python3/__pycache__/tool.cpython-313.opt-1.pyc": "2",
+    }
+    found = compared(old, new)
+    assert found.unexplained == ("/usr/lib/firmware/new.bin", "/usr/lib/lib.so")
+    assert group(found, "files").risk is Risk.MEDIUM
+    assert "/usr/lib/lib.so: no package that differs brings it" in group(found, "files").reasons
+    both = compared(old, new | {STATUS: dpkg(("tool", "2"), ("lib", "2"))})
+    assert both.unexplained == ("/usr/lib/firmware/new.bin",)
+
+
+def test_without_a_package_database_nothing_is_claimed_of_owners() -> None:
+    assert compared({"/usr/bin/tool": "1"}, {"/usr/bin/tool": "2"}).unexplained == ()
+
+
 # --- first image ------------------------------------------------------------------------------------------
 
 

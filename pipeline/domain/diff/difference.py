@@ -16,6 +16,7 @@ from pipeline.domain.diff.files import file_changes
 from pipeline.domain.diff.kargs import Karg, karg_changes
 from pipeline.domain.diff.kernel import KernelChange, Module, kernel_change, module_changes
 from pipeline.domain.diff.noise import noise_of
+from pipeline.domain.diff.owners import unexplained
 from pipeline.domain.diff.packages import (
     DATABASES,
     InstalledPackage,
@@ -67,6 +68,7 @@ class Difference:
             config: What changed, by kind.
         texts: Configuration and unit files, line by line.
         files: Every path that differs and is no noise; empty for a first release.
+        unexplained: Programs, libraries and firmware that differ without a package that does.
         areas: How many files differ, by area.
         noise: What differs in any two builds, apart but never hidden.
         built: Labels that differ in any two builds.
@@ -91,6 +93,7 @@ class Difference:
     config: tuple[Change[str], ...]
     texts: tuple[TextChange, ...]
     files: tuple[FileChange, ...]
+    unexplained: tuple[str, ...]
     areas: tuple[Area, ...]
     noise: tuple[Noise, ...]
     built: tuple[Change[str], ...]
@@ -127,13 +130,16 @@ def difference(
     plain_files, noise = _without_noise(found)
     noisy = frozenset(path for one in noise for path in one.paths)
     config, built = config_changes(old, new)
+    modules = module_changes(pair)
+    texts = text_changes(pair, noisy) if old is not None else ()
+    shown = {text.path for text in texts} | {one.new.path for one in modules if one.new is not None}
     return Difference(
         old=names[0],
         new=names[1],
         because=because,
         system=system_change(pair),
         kernel=kernel_change(pair),
-        modules=module_changes(pair),
+        modules=modules,
         privileges=privilege_changes(pair),
         accounts=account_changes(pair),
         units=start_changes(pair),
@@ -143,8 +149,9 @@ def difference(
         bound=bound_changes(pair),
         packages=packages,
         config=config,
-        texts=text_changes(pair, noisy) if old is not None else (),
+        texts=texts,
         files=plain_files if old is not None else (),
+        unexplained=unexplained(pair, plain_files, packages, shown) if old is not None else (),
         areas=areas(plain_files),
         noise=noise if old is not None else (),
         built=built,

@@ -40,6 +40,7 @@ _PARTS = (
     "bound",
     "config",
     "texts",
+    "unexplained",
     "areas",
     "noise",
     "built",

@@ -7,6 +7,7 @@ their own; a container image that is not pinned is high, since what it runs may 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 from pipeline.domain.diff.containers import ContainerImage
 from pipeline.domain.diff.difference import Difference
@@ -120,8 +121,12 @@ def config(difference: Difference) -> Iterator[Item]:
 
 def files(difference: Difference) -> Iterator[Item]:
     """Yield every file that differs."""
+    unexplained = frozenset(difference.unexplained)
     for change in difference.files:
-        yield file_item(change)
+        item = file_item(change)
+        if change.path in unexplained:
+            item = replace(item, risk=Risk.MEDIUM, why="no package that differs brings it")
+        yield item
 
 
 def file_item(change: FileChange) -> Item:
