@@ -14,6 +14,7 @@ SHOWN = 20
 """Paths of a layer that the text names; JSON has all."""
 
 _VALUE_LIMIT = 120
+_CONTEXT = 30
 
 
 def to_text(found: Comparison) -> Text:
@@ -52,9 +53,18 @@ def _lines(found: Comparison) -> Iterator[str]:
         if len(layer.paths) > SHOWN:
             yield f"    and {len(layer.paths) - SHOWN} more (--json has all)"
     for setting in found.settings:
-        before, after = (plain(str(value), _VALUE_LIMIT) for value in setting.values)
+        before, after = _where_they_part(*(str(value) for value in setting.values))
         yield f"setting {plain(setting.place)}: {before} / {after}"
         yield f"  likely cause: {setting.cause.value}"
+
+
+def _where_they_part(one: str, two: str) -> tuple[str, str]:
+    """Return two values short enough to show, cut so that what differs is in sight."""
+    parted = (at for at, (left, right) in enumerate(zip(one, two, strict=False)) if left != right)
+    common = next(parted, min(len(one), len(two)))
+    start = 0 if max(len(one), len(two)) <= _VALUE_LIMIT else max(common - _CONTEXT, 0)
+    cut = "…" if start else ""
+    return cut + plain(one[start:], _VALUE_LIMIT), cut + plain(two[start:], _VALUE_LIMIT)
 
 
 def _layer_json(layer: LayerDifference) -> dict[str, Any]:

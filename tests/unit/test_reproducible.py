@@ -219,6 +219,21 @@ def test_the_text_names_the_first_paths_and_counts_the_rest() -> None:
     assert len(to_json(found)["layers"][0]["paths"]) == SHOWN + 5
 
 
+def test_long_settings_are_shown_from_where_they_part() -> None:
+    long = "RUN " + "same " * 200
+    found = Comparison(
+        image="debian/base",
+        manifests=(sha("m"), None),
+        configs=(sha("c"), sha("d")),
+        settings=setting_differences(
+            {"history": [{"created_by": f"{long}one\x1b[1m"}]}, {"history": [{"created_by": f"{long}two"}]}
+        ),
+    )
+    line = to_text(found).plain.splitlines()[1]
+    assert "same one\\x1b[1m / …" in line
+    assert line.endswith("same two")
+
+
 # --- the verb ------------------------------------------------------------------------------------------
 
 
