@@ -28,7 +28,7 @@ from pipeline.domain.toc import LayerBuilder, LayerToc, decoded, encoded, line_o
 from pipeline.domain.tree import FileType
 from pipeline.errors import RegistryError, StateError
 
-_MAGIC = b"bootc-pipeline layer toc 2 "
+_MAGIC = b"bootc-pipeline layer toc 3 "  # another number whenever `keeps` says another thing, too
 _LINK = b"bootc-pipeline layer of blob 1 "
 _START = 64 + 1
 _LARGEST_TABLE = 2 << 30

@@ -40,7 +40,9 @@ _PLACES = (
     ("/usr/share/rpm/", 256 * _MIB),
     ("/var/lib/rpm/", 256 * _MIB),
 )
-_PROGRAM_OF_SYSTEMD = re.compile(r"/usr/lib/systemd/(?:[^/]+|.*\.so[^/]*|boot/.*|system-generators/.*)")
+_PROGRAM_OF_SYSTEMD = re.compile(
+    r"/usr/lib/systemd/(?:[^/]+|.*\.so(?:\.[0-9.]+)?|boot/.*|system-generators/.*)"
+)
 _FILES = {
     "/usr/lib/os-release": _MIB,
     "/usr/lib/passwd": _MIB,
