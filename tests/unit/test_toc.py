@@ -341,6 +341,7 @@ def test_a_folder_that_cannot_be_written_is_told(tmp_path: Path) -> None:
         ("/usr/share/doc/zfs/README", 9000, False),
         ("/usr/lib/pipeline/modules/zfs.json", 9000, True),
         ("/usr/lib/os-release", 300, True),
+        ("/usr/share/pki/containers/release.pub", 300, True),
         ("/usr/bin/bash", 300, False),
         ("/etc/empty", 0, False),
     ],

@@ -20,7 +20,10 @@ _PLACES = (
     ("/usr/lib/pipeline/", 4 * _MIB),
     ("/usr/lib/bootc/", _MIB),
     ("/usr/lib/ostree/", _MIB),
+    ("/usr/lib/pki/", _MIB),
+    ("/usr/share/pki/", _MIB),
     ("/usr/lib/systemd/", _MIB),
+    ("/usr/local/lib/systemd/", _MIB),
     ("/usr/lib/sysusers.d/", _MIB),
     ("/usr/lib/tmpfiles.d/", _MIB),
     ("/usr/lib/sysctl.d/", _MIB),
@@ -47,6 +50,7 @@ _FILES = {
     "/usr/lib/os-release": _MIB,
     "/usr/lib/passwd": _MIB,
     "/usr/lib/group": _MIB,
+    "/usr/lib/shadow": _MIB,
 }
 _COPYRIGHT = re.compile(r"/usr/share/doc/[^/]+/copyright")
 _MODULE_LIMIT = 256 * _MIB
