@@ -27,7 +27,7 @@ from pipeline.domain.tree import FileType
 class Cause(StrEnum):
     """Why a path likely differs; the value is what a person reads."""
 
-    TIME = "a file bears the time of its build instead of SOURCE_DATE_EPOCH"
+    TIME = "the time of the build instead of SOURCE_DATE_EPOCH"
     HOST_KEY = "a host key that a package made up while it was installed"
     IDENTITY = "an identity of a machine or a random seed"
     BUILDER = "a file of the machine that built it"
