@@ -15,6 +15,7 @@ from rich.console import Console
 from trees import Content, File, Link
 
 from pipeline.domain.canonical import canonical_json
+from pipeline.domain.diff.areas import area_of
 from pipeline.domain.diff.bump import Bump, beyond_patch, propose
 from pipeline.domain.diff.difference import Difference, ImageName, difference
 from pipeline.domain.diff.document import SCHEMA, document, evidence
@@ -95,6 +96,15 @@ def test_labels_of_each_build_are_noise_and_other_settings_are_not() -> None:
     found = compared(image("1", "a"), image("2", "b"))
     assert [change.name for change in found.config] == ["variable USER"]
     assert [change.name for change in found.built] == ["label org.opencontainers.image.revision"]
+
+
+def test_a_secret_in_the_config_is_told_to_differ_and_not_shown() -> None:
+    def image(token: str) -> MemorySnapshot:
+        return MemorySnapshot({SITE: "a"}, config={"config": {"Env": [f"API_TOKEN={token}"]}})
+
+    found = compared(image("hunter2hunter2"), image("hunter3hunter3"))
+    assert [change.name for change in found.config] == ["variable API_TOKEN"]
+    assert b"hunter" not in document(found)
 
 
 texts = st.text(max_size=20)
@@ -310,3 +320,25 @@ def test_names_come_from_whoever_opened_the_images() -> None:
     tree = MemorySnapshot({SITE: "a"})
     found = difference(tree, tree, names=(named(1), named(2)), because=HOSTILE)
     assert read(found)["because"] == "\\x1b[31m<b>[red]\\u202e\\ud800"
+
+
+@pytest.mark.parametrize(
+    ("path", "area"),
+    [
+        ("/etc", "configuration"),
+        ("/etc/x", "configuration"),
+        ("/etcetera", "elsewhere"),
+        ("/usr/lib/systemd/system/x.service", "units"),
+        ("/usr/lib/modules/6.12/vmlinuz", "kernel and modules"),
+        ("/usr/lib/firmware/x", "firmware"),
+        ("/usr/lib/x.so", "libraries"),
+        ("/usr/share/doc/x", "documentation"),
+        ("/usr/share/x", "shared data"),
+        ("/usr/lib/sysimage/dpkg/status", "package databases"),
+        ("/usr/sbin/x", "programs"),
+        ("/var/x", "state"),
+        ("/srv", "elsewhere"),
+    ],
+)
+def test_each_path_belongs_to_one_area(path: str, area: str) -> None:
+    assert area_of(path) == area

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from pipeline.domain.diff.pair import below
 from pipeline.domain.diff.snapshot import ChangeKind, FileChange
 
 _AREAS: tuple[tuple[str, tuple[str, ...]], ...] = (
@@ -25,6 +24,7 @@ _AREAS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("state", ("/var",)),
 )
 _REST = "elsewhere"
+_BEGINNINGS = tuple((name, tuple(f"{folder}/" for folder in folders)) for name, folders in _AREAS)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,9 +44,8 @@ class Area:
 
 def area_of(path: str) -> str:
     """Return the area a path belongs to."""
-    return next(
-        (name for name, folders in _AREAS if any(below(f"{path}/", folder) for folder in folders)), _REST
-    )
+    inside = f"{path}/"  # the folder itself belongs to its area too
+    return next((name for name, beginnings in _BEGINNINGS if inside.startswith(beginnings)), _REST)
 
 
 def areas(changes: Iterable[FileChange]) -> tuple[Area, ...]:

@@ -7,6 +7,7 @@ Sources: os-release(5), OCI image specification (config), its pre-defined annota
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shlex
 from collections.abc import Mapping
@@ -16,6 +17,7 @@ from typing import Any
 from pipeline.domain.diff.change import Change, compare
 from pipeline.domain.diff.pair import Pair, Side
 from pipeline.domain.diff.snapshot import Snapshot
+from pipeline.domain.secretlike import secret_variable
 
 _RELEASE = ("/usr/lib/os-release", "/etc/os-release")
 _LARGEST = 64 << 10
@@ -98,6 +100,15 @@ def _unquoted(value: str) -> str:
         return value
 
 
+def _masked(name: str, value: str) -> str:
+    """Return the value of a variable; of what looks like a secret only enough to tell it from another one."""
+    kind = secret_variable(name, value)
+    if kind is None:
+        return value
+    mark = hashlib.sha256(f"{name}={value}".encode("utf-8", "surrogateescape")).hexdigest()[:4]
+    return f"({kind}, {mark})"
+
+
 def _config(document: Mapping[str, Any]) -> dict[str, str]:
     config = document.get("config")
     if not isinstance(config, Mapping):
@@ -109,7 +120,7 @@ def _config(document: Mapping[str, Any]) -> dict[str, str]:
                 found |= {f"label {name}": str(text) for name, text in value.items()}
             case "Env", list():
                 entries = (str(entry).partition("=") for entry in value)
-                found |= {f"variable {name}": text for name, _, text in entries}
+                found |= {f"variable {name}": _masked(name, text) for name, _, text in entries}
             case _ if value not in (None, "", [], {}):
                 found[str(key)] = value if isinstance(value, str) else json.dumps(value, sort_keys=True)
     return found

@@ -14,7 +14,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from pipeline.domain.diff.containers import QUADLETS
-from pipeline.domain.diff.pair import Pair, Side, below
+from pipeline.domain.diff.pair import Pair, Side
 from pipeline.domain.diff.snapshot import Aspect, ChangeKind, FileChange, FileFacts
 from pipeline.domain.secretlike import secret_kind
 from pipeline.domain.text import plain
@@ -33,6 +33,7 @@ FOLDERS = (
     *QUADLETS,
 )
 """Folders whose text files are shown."""
+_BEGINNINGS = tuple(f"{folder}/" for folder in FOLDERS)
 
 MOST_BYTES = 128 << 10
 """Bytes of the largest file that is compared line by line."""
@@ -89,12 +90,12 @@ def text_changes(pair: Pair, noisy: frozenset[str] = frozenset()) -> tuple[TextC
 
 
 def _is_shown(change: FileChange) -> bool:
-    files = [facts for facts in (change.old, change.new) if facts is not None]
+    if not change.path.startswith(_BEGINNINGS):
+        return False
     if change.kind is ChangeKind.CHANGED and not change.what & {Aspect.CONTENT, Aspect.TYPE}:
         return False
-    if not any(facts.type is FileType.FILE for facts in files):
-        return False
-    return any(below(change.path, folder) for folder in FOLDERS)
+    files = [facts for facts in (change.old, change.new) if facts is not None]
+    return any(facts.type is FileType.FILE for facts in files)
 
 
 def _text_change(pair: Pair, change: FileChange, most: int) -> TextChange:
