@@ -471,12 +471,18 @@ def test_why_a_text_is_not_shown(path: str, content: File, why: str) -> None:
     assert (text.path, text.lines, text.why) == (path, (), why)
 
 
-def test_rules_that_only_root_may_read_are_shown_without_secrets() -> None:
-    line = "SetCredential=passwd.hashed-password.ada:$y$j9T$abc$def\n"
+@pytest.mark.parametrize(
+    "line",
+    [
+        "SetCredential=passwd.hashed-password.ada:$y$j9T$abc$def",
+        "Environment=API_TOKEN=hunter2hunter2",
+        "password = hunter2hunter2",
+    ],
+)
+def test_rules_that_only_root_may_read_are_shown_without_secrets(line: str) -> None:
     path = "/etc/systemd/system/x.service.d/a.conf"
-    (text,) = compared(
-        {"/etc/x": ""}, {"/etc/x": "", path: File(f"[Service]\n{line}".encode(), mode=0o600)}
-    ).texts
+    secret = File(f"[Service]\n{line}\n".encode(), mode=0o600)
+    (text,) = compared({"/etc/x": ""}, {"/etc/x": "", path: secret}).texts
     assert text.lines[1:] == ("+[Service]", "+(a line that looks like a secret)")
 
 

@@ -149,6 +149,11 @@ def _diff(old: Sequence[str], new: Sequence[str]) -> Iterator[str]:
 def _shown(line: str) -> str:
     mark, text = line[:1], line[1:]
     looked_at = text[:_LOOKED_AT]  # more than is shown; the search may take the square of it
-    if mark != "@" and (secret_kind(looked_at) or _HASH.search(looked_at)):
+    if mark != "@" and _is_secret(looked_at):
         return f"{mark}(a line that looks like a secret)"
     return mark + plain(text, _LONGEST)
+
+
+def _is_secret(text: str) -> bool:
+    value = text.partition("=")[2]  # Environment=TOKEN=… of a unit
+    return any(secret_kind(part) for part in (text, value)) or _HASH.search(text) is not None
