@@ -57,6 +57,7 @@ def image() -> MemoryTree:
 
 def loaded(name: str) -> list[str]:
     return [
+        f"vermagic {name} {KERNEL} SMP",
         f"module {name} 0 5.00 5.50",
         f"version {name} {VERSION}",
         f"srcversion {name} ABC",
@@ -69,11 +70,13 @@ GOOD = {
     "spl": loaded("spl"),
     "zfs": loaded("zfs"),
     "nvidia": [
+        f"vermagic nvidia {KERNEL} SMP",
         "module nvidia 1 6.00 7.25",
         "said nvidia modprobe: ERROR: could not insert 'nvidia': No such device",
         "dmesg nvidia [ 6.5] NVRM: No NVIDIA GPU found.",
     ],
     "nvidia_uvm": [
+        f"vermagic nvidia_uvm {KERNEL} SMP",
         "blocked nvidia_uvm nvidia",
         "module nvidia_uvm 1 8.00 8.10",
         "said nvidia_uvm insmod: ERROR: could not insert module x: Unknown symbol in module",

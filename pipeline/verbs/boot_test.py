@@ -156,11 +156,12 @@ class _Starter:
 
     def _boot(self, part: Part, disks: Mapping[DiskName, Path]) -> Ran:
         kernel = self.root / MODULES.lstrip("/") / self.plan.kernel
+        slow = self.parts.machine.accelerator is Accelerator.TCG
         start = Start(
             part=part,
             kernel=kernel / "vmlinuz",
             initramfs=kernel / "initramfs.img",
-            added=archive(added_files(self.plan, part)),
+            added=archive(added_files(self.plan, part, patient=slow)),
             arguments=arguments(self.plan),
             disks=disks,
             folder=self.folder,

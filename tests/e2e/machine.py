@@ -1,60 +1,71 @@
-"""Boots an image's file tree in QEMU and runs a script in it, once systemd has set the system up.
-
-The script runs in systemd's kernel-command-line.target: after users, tmpfiles and mounts, in place of the
-services of multi-user.target, whose containers could not be pulled without a network.
-"""
+"""Boots local images with the verb's own parts: the engine, and QEMU through its adapter."""
 
 from __future__ import annotations
 
-import shutil
-import subprocess
+import contextlib
+import os
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
-import pytest
-
-BEGIN, END = "===begin===", "===end==="
-_SECONDS = 400
-
-
-def boot(root: Path, script: str, work: Path) -> list[str]:
-    """Return the lines the script printed in the booted system.
-
-    The machine has the image's own kernel and initramfs, a disk with the image's tree, and no network. It is
-    emulated where there is no hardware virtualisation.
-    """
-    for program, package in (("qemu-system-x86_64", "qemu-system-x86"), ("mke2fs", "e2fsprogs")):
-        if shutil.which(program) is None:
-            pytest.fail(f"{program} is not installed; install it: apt-get install {package}")
-    disk, inside = work / "root.img", work / "script"
-    inside.write_text(f"exec >/dev/ttyS0 2>/dev/null\necho {BEGIN}\n{script}\necho {END}\n")
-    subprocess.run(["mke2fs", "-q", "-t", "ext4", "-d", str(root), str(disk), "3G"], check=True)
-    write = f"write {inside} /usr/lib/e2e-script"
-    subprocess.run(["debugfs", "-w", "-R", write, str(disk)], check=True, capture_output=True)
-    (kernel,) = (root / "usr/lib/modules").iterdir()
-    command = 'systemd.run="/bin/sh /usr/lib/e2e-script"'
-    actions = "systemd.run_success_action=poweroff systemd.run_failure_action=poweroff"
-    processor = ("-accel", "kvm", "-cpu", "host") if _virtualises() else ("-accel", "tcg", "-cpu", "max")
-    log = work / "console.log"
-    with log.open("wb") as sink:
-        subprocess.run(
-            [
-                "qemu-system-x86_64", "-machine", "q35", *processor,
-                "-m", "2048", "-smp", "2", "-nographic", "-no-reboot", "-net", "none",
-                "-kernel", str(kernel / "vmlinuz"), "-initrd", str(kernel / "initramfs.img"),
-                "-drive", f"file={disk},if=virtio,format=raw",
-                "-append", f"root=/dev/vda rw console=ttyS0 quiet {command} {actions}",
-            ],
-            stdin=subprocess.DEVNULL, stdout=sink, stderr=subprocess.STDOUT, timeout=_SECONDS, check=True,
-        )  # fmt: skip
-    disk.unlink()
-    text = log.read_text(errors="replace")
-    assert BEGIN in text, f"the script did not run:\n{text[-4000:]}"
-    assert END in text, f"the script did not end:\n{text[-4000:]}"
-    between = text.partition(BEGIN)[2].partition(END)[0]
-    return [line.strip() for line in between.splitlines() if line.strip()]
+from pipeline.adapters.engine import Engine, EngineProfile
+from pipeline.adapters.machine import Qemu
+from pipeline.adapters.process import Processes
+from pipeline.adapters.tree import MountedTree
+from pipeline.domain.boot.result import BootResult
+from pipeline.domain.tree import Tree
+from pipeline.verbs.boot_test import BootParts, boot_test
 
 
-def _virtualises() -> bool:
-    """Whether the processor can; a /dev/kvm alone can be there without."""
-    words = set(Path("/proc/cpuinfo").read_text().split())
-    return Path("/dev/kvm").exists() and bool(words & {"vmx", "svm"})
+@dataclass(kw_only=True)
+class Folders:
+    """Disks and logs in a test's own folder; also a reporter that says nothing."""
+
+    run: str
+    logs: Path
+    work: Path
+
+    def tag(self, name: str) -> str:
+        return f"localhost/pipeline-e2e/{name}"
+
+    def log(self, name: str) -> Path:
+        return self.logs / f"{name.replace('/', '-')}.log"
+
+    def folder(self, name: str) -> Path:
+        path = self.work / f"{name.replace('/', '-')}"
+        path.mkdir()
+        return path
+
+    @contextlib.contextmanager
+    def stage(self, name: str, *, log: str | None = None) -> Iterator[Folders]:
+        del name, log
+        yield self
+
+    def line(self, text: str) -> None:
+        pass
+
+    def note(self, text: str) -> None:
+        pass
+
+
+def booted(local: str, folder: Path, *, full: bool) -> BootResult:
+    """Boot an image that the engine holds."""
+    processes = Processes(environment=os.environ)
+    engine = Engine(processes, EngineProfile(runtime="runc"))
+    folders = Folders(run="test", logs=folder, work=folder)
+
+    @contextlib.contextmanager
+    def tree(name: str) -> Iterator[Tree]:
+        with engine.mounted(name) as root:
+            yield MountedTree(root)
+
+    parts = BootParts(
+        machine=Qemu(processes, monotonic=time.monotonic),
+        open_root=engine.mounted,
+        open_tree=tree,
+        folders=folders,
+        reporter=folders,
+        monotonic=time.monotonic,
+    )
+    return boot_test(parts, local, name="tested", full=full)

@@ -68,15 +68,18 @@ def test_a_sound_base_passes() -> None:
         (
             "zfs",
             [
+                f"vermagic zfs {KERNEL} SMP",
                 "module zfs 1 5.00 5.10",
                 "said zfs modprobe: ERROR: could not insert 'zfs': Exec format error",
                 "dmesg zfs [ 5.0] zfs: version magic '6.1 SMP' should be '6.12 SMP'",
             ],
             "version magic",
         ),
-        ("zfs", ["module zfs 1 5.00 5.10", "said zfs modprobe: ERROR: no such file"], "no such file"),
+        ("zfs", [*loaded("zfs")[:1], "module zfs 1 5.00 5.10", "said zfs no such file"], "no such file"),
         ("zfs", [], "not tried"),
-        ("zfs", ["module zfs 0 5.00 5.10"], "not loaded"),
+        ("zfs", loaded("zfs")[:2], "not loaded"),
+        ("zfs", loaded("zfs")[1:], "no kernel"),
+        ("zfs", [line.replace(KERNEL, "6.1") for line in loaded("zfs")], "built for 6.1 SMP"),
         ("zfs", [line.replace("2.3.9", "2.2.0") for line in loaded("zfs")], "2.2.0"),
         ("zfs", [line.replace("ABC", "XYZ") for line in loaded("zfs")], "srcversion XYZ"),
         (
@@ -111,13 +114,14 @@ def test_a_module_that_needs_another_driver_may_wait_for_it() -> None:
     tree = image()
     tree.add("/usr/lib/pipeline/modules/nvidia.json", manifest("nvidia", "nvidia", "nvidia-peermem"))
     lines = [
+        f"vermagic nvidia_peermem {KERNEL} SMP",
         "module nvidia_peermem 1 8.00 8.10",
         "said nvidia_peermem modprobe: ERROR: could not insert 'nvidia_peermem': Invalid argument",
         "dmesg nvidia_peermem nvidia-peermem ERROR module compiled without IB peer memory symbols present",
     ]
     plan = read_plan(tree)
     assert bad(judged(good(nvidia_uvm=lines), plan)) == {}
-    assert "Invalid argument" in bad(judged(good(nvidia_uvm=lines[:2]), plan))["modules"]
+    assert "Invalid argument" in bad(judged(good(nvidia_uvm=lines[:3]), plan))["modules"]
 
 
 @pytest.mark.parametrize("step", ["create", "export", "import", "read"])

@@ -49,14 +49,24 @@ def arguments(plan: BootPlan) -> str:
 _ARGUMENTS = (
     f"root=LABEL={DiskName.ROOT}", "rootfstype=ext4", "ro", "console=ttyS0", "loglevel=5",
     "panic=-1", "oops=panic", "rd.shell=0", "rd.emergency=poweroff", "rd.retry=30",
-    # No question on the console; no labels, which are set when an image is installed.
-    "systemd.firstboot=off", "enforcing=0",
+    # No question on the console; no labels, which are set when an image is installed; no indexes made anew,
+    # which takes an emulated machine longer than all the rest.
+    "systemd.firstboot=off", "enforcing=0", "systemd.condition_needs_update=0",
 )  # fmt: skip
 
 
-def added_files(plan: BootPlan, part: Part) -> tuple[Added, ...]:
-    """Return what is laid behind the image's initramfs for one boot."""
-    return tuple(_files(plan, part))
+def added_files(plan: BootPlan, part: Part, *, patient: bool = False) -> tuple[Added, ...]:
+    """Return what is laid behind the image's initramfs for one boot.
+
+    Args:
+        plan: What is asked.
+        part: Which boot.
+        patient: Whether the machine is so slow that units need more time to start than they give themselves.
+    """
+    files = tuple(_files(plan, part))
+    if not patient or part is Part.MODULES:
+        return files
+    return (*files, _text(f"{_SYSTEM_UNITS}/service.d/{MARK}.conf", _PATIENCE))
 
 
 def _files(plan: BootPlan, part: Part) -> Iterator[Added]:
@@ -179,6 +189,12 @@ After=local-fs.target systemd-tmpfiles-setup.service
 ExecStart=/bin/sh /run/{MARK}/again.sh
 """
 
+_PATIENCE = """\
+# The machine is emulated, and what runs beside it takes its share.
+[Service]
+TimeoutStartSec=600
+"""
+
 _LIBRARY = f"""\
 export LC_ALL=C PATH=/usr/sbin:/usr/bin:/sbin:/bin
 here=/run/{MARK}
@@ -221,6 +237,7 @@ live() { [ -d "/sys/module/$1" ]; }
 insert() { insmod "$1" 2>&1; }
 load() { # name, path, listed modules it needs, others it needs
     name=$1 from=$(now) blocked=
+    say vermagic "$name" "$(modinfo -F vermagic "$2" 2>&1)"
     live "$name" && say loaded "$name"
     for need in $3; do
         case $absent in *" $need "*) blocked="$blocked $need" ;; esac

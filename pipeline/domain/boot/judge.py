@@ -1,8 +1,9 @@
 """What the answers of a booted image mean.
 
 Rules: what was not answered is a no. A module is loaded when the kernel lists it with the manifest's source
-version. It may be refused for want of a device alone: its start said ENODEV, and the kernel complained of
-nothing before. One whose dependency has no device is inserted alone, and may miss that one's symbols only.
+version; its vermagic is looked at as well, for a kernel with symbol versions ignores the release in it. A
+module may be refused for want of a device alone: its start said ENODEV, and the kernel complained of nothing
+before. One whose dependency has no device is inserted alone, and may miss that one's symbols only.
 Sources: kernel/module/main.c of Linux for the complaints; systemctl(1) for the states of a system.
 """
 
@@ -95,9 +96,16 @@ def _module(plan: BootPlan, one: PlannedModule, answers: Answers) -> ModuleResul
 
 
 def _outcome(plan: BootPlan, one: PlannedModule, answers: Answers) -> tuple[Outcome, str]:
-    said, lines = " ".join(answers.of("said", one.name)), answers.of("dmesg", one.name)
+    vermagic = answers.first("vermagic", one.name)
+    if vermagic.partition(" ")[0] != plan.kernel:
+        return Outcome.FAILED, f"it was built for {vermagic or 'no kernel'}, the kernel is {plan.kernel}"
     if answers.first("initstate", one.name) == "live":
         return _loaded(one, answers)
+    return _refused(plan, one, answers)
+
+
+def _refused(plan: BootPlan, one: PlannedModule, answers: Answers) -> tuple[Outcome, str]:
+    said, lines = " ".join(answers.of("said", one.name)), answers.of("dmesg", one.name)
     blocked = answers.first("blocked", one.name).split()
     allowed = {symbol for symbol, module in plan.symbols.items() if module in blocked}
     missing = {name for line in lines for name in _UNKNOWN.findall(line)}
