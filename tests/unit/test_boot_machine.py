@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import pytest
-from booted import AGAIN, SYSTEM, good, image, ran
+from booted import AGAIN, SYSTEM, good, image, loaded, ran
 from buildkit import World
 from rich.console import Console
 from trees import MemoryTree
@@ -224,7 +224,7 @@ def test_the_first_boot_that_fails_is_the_last(tmp_path: Path) -> None:
 
 def test_a_result_is_shown_as_plain_text(tmp_path: Path) -> None:
     evil = "[red]\x1b[31m"
-    lines = good(zfs=["module zfs 1 5.00 5.10", f"said zfs {evil}"])
+    lines = good(zfs=[*loaded("zfs")[:1], "module zfs 1 5.00 5.10", f"said zfs {evil}"])
     driver = Scripted(ran(Part.MODULES, lines, console=evil.encode()))
     found = boot_test(parts(tmp_path, driver), "local", name="x", full=False)
     console = Console(width=160, file=io.StringIO())
