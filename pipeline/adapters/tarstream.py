@@ -70,6 +70,7 @@ class TarStream:
         self._padding = 0
         self._begun = False
         self._global: dict[bytes, bytes] = {}
+        self._said = {False: 0, True: 0}  # bytes of headers before the next member, and of those for all
 
     def __iter__(self) -> Iterator[Member]:
         local: dict[bytes, bytes] = {}
@@ -79,7 +80,7 @@ class TarStream:
                 self._take(member, local)
                 continue
             self._apply({**self._global, **local} if self._global else local, member)
-            local = {}
+            local, self._said[False] = {}, 0
             self._check(member)
             self._left = 0 if member.kind in _HEADER_ONLY else member.size
             self._padding = -self._left % BLOCK
@@ -123,8 +124,10 @@ class TarStream:
 
     def _take(self, member: Member, local: dict[bytes, bytes]) -> None:
         """Read a member that only says something of the next one, or of all that follow."""
-        if member.size > _LARGEST_HEADER:
-            raise self._broken(f"a header of {member.size} bytes")
+        everyone = member.kind == ord("g")
+        self._said[everyone] += member.size
+        if self._said[everyone] > _LARGEST_HEADER:
+            raise self._broken(f"a header of {self._said[everyone]} bytes")
         data = self._exactly(member.size)
         self._exactly(-member.size % BLOCK)
         if member.kind == ord("L"):
@@ -132,7 +135,7 @@ class TarStream:
         elif member.kind == ord("K"):
             local[b"linkpath"] = data.split(b"\0", 1)[0]
         else:
-            (local if member.kind == ord("x") else self._global).update(self._records(data))
+            (self._global if everyone else local).update(self._records(data))
 
     def _records(self, data: bytes) -> Iterator[tuple[bytes, bytes]]:
         at = 0

@@ -69,9 +69,14 @@ class LayerToc:
 
 
 class LayerBuilder:
-    """Takes the members of one layer in their order and gives its table."""
+    """Takes the members of one layer in their order and gives its table.
 
-    def __init__(self) -> None:
+    Args:
+        most_bytes: Of all paths and facts together; a layer with more is refused.
+    """
+
+    def __init__(self, *, most_bytes: int = 512 << 20) -> None:
+        self._room = most_bytes
         self._entries: dict[bytes, bytes] = {}
         self._times: dict[bytes, bytes] = {}
         self._order: dict[bytes, int] = {}
@@ -98,6 +103,7 @@ class LayerBuilder:
             RegistryError: The name climbs out of the image.
         """
         path = normal(name)
+        self._use(len(path) + len(line))
         parent, _, last = path.rpartition(b"/")
         if last.startswith(_MARK):
             self._delete(parent, last)
@@ -112,6 +118,7 @@ class LayerBuilder:
             RegistryError: A name climbs, or the target is a directory of the layer.
         """
         path, target = normal(name), normal(target)
+        self._use(len(path) + len(target))
         target = self._links.get(target, target)
         line = self._entries.get(target)
         if line is not None:
@@ -147,10 +154,13 @@ class LayerBuilder:
                 raise _broken(f"deletes {deleted!r} in {_shown(parent or b'/')}, which is no name")
             self._gone.add(parent + b"/" + deleted)
 
-    def _put(self, path: bytes, line: bytes, mtime: bytes) -> None:
+    def _use(self, size: int) -> None:
         self._count += 1
-        if self._count > _PATHS_LIMIT:
-            raise _broken(f"has more than {_PATHS_LIMIT} entries")
+        self._room -= size
+        if self._count > _PATHS_LIMIT or self._room < 0:
+            raise _broken(f"says more than a table can hold, after {self._count} entries")
+
+    def _put(self, path: bytes, line: bytes, mtime: bytes) -> None:
         self._lead_to(path)
         if line[0] == _DIRECTORY:
             self._displace(path)

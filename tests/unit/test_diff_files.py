@@ -51,7 +51,7 @@ class OneByOne:
 @settings(
     derandomize=True,
     deadline=None,
-    max_examples=300,
+    max_examples=150,
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 @given(image_parts, image_parts, image_parts)

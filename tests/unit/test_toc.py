@@ -20,14 +20,14 @@ from pipeline.adapters.toc import TocStore, read_layer
 from pipeline.domain.diff.kept import keeps
 from pipeline.domain.image import Digest
 from pipeline.domain.oci import OCI_LAYER, OCI_LAYER_GZIP, OCI_LAYER_ZSTD, Descriptor, digest_of
-from pipeline.domain.toc import decoded, encoded, stacked
+from pipeline.domain.toc import LayerBuilder, decoded, encoded, stacked
 from pipeline.domain.tree import FileType
 from pipeline.errors import NotFoundError, RegistryError, StateError
 
 a_folder = settings(
     derandomize=True,
     deadline=None,
-    max_examples=300,
+    max_examples=150,
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 
@@ -214,6 +214,29 @@ def test_a_hostile_layer_is_one_clear_error(data: bytes, says: str, tmp_path: Pa
     with pytest.raises(RegistryError, match=says):
         TocStore(tmp_path).make(digest_of(data), lambda: iter([data]), blob=digest_of(b""))
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_layer_that_says_too_much_is_refused_before_memory_ends() -> None:
+    def take(count: int) -> None:
+        builder = LayerBuilder(most_bytes=1000)
+        for number in range(count):
+            builder.take(b"etc/.wh.%d" % number, b"", 0)
+
+    take(50)
+    with pytest.raises(RegistryError, match="more than a table can hold"):
+        take(1000)
+
+
+def test_headers_do_not_pile_up() -> None:
+    record = b"1000020 comment=" + b"c" * 1_000_003 + b"\n"
+    assert len(record) == 1_000_020
+    many = archive(*((info("h", b"x"), record) for _ in range(5)), (info("file"), b""))
+    with pytest.raises(RegistryError, match="header of 5000100"):
+        list(TarStream(iter([many]), "it"))
+    apart = archive(
+        *((info(name, kind), data) for name, kind, data in [("h", b"x", record), ("f", b"0", b"")] * 5)
+    )
+    assert len(list(TarStream(iter([apart]), "it"))) == 5
 
 
 def test_absolute_names_mean_paths_inside_the_image(tmp_path: Path) -> None:
