@@ -6,6 +6,7 @@ import contextlib
 import io
 import itertools
 import os
+import re
 import shlex
 import shutil
 import time
@@ -20,7 +21,8 @@ from trees import MemoryTree
 
 from pipeline.adapters.machine import Qemu, Watch
 from pipeline.adapters.process import Processes
-from pipeline.domain.boot.inside import DiskName, Part
+from pipeline.domain.boot.inside import DiskName, Part, added_files
+from pipeline.domain.boot.plan import read_plan
 from pipeline.domain.boot.report import Ending, Ran
 from pipeline.domain.boot.result import Accelerator
 from pipeline.domain.boot.start import Start, limit
@@ -140,6 +142,17 @@ def test_the_first_panic_is_the_one_that_is_told() -> None:
         watch.line("Kernel panic - not syncing: two")
         watch.line("pipeline-boot-test: phase short")
     assert (watch.ending, watch.phase, watch.why) == (Ending.PANIC, "", "the kernel panicked: one")
+
+
+@pytest.mark.parametrize(("patient", "accelerator"), [(False, Accelerator.KVM), (True, Accelerator.TCG)])
+def test_the_script_gives_up_before_the_machine_is_ended(patient: bool, accelerator: Accelerator) -> None:  # noqa: FBT001
+    files = added_files(read_plan(image()), Part.SYSTEM, patient=patient)
+    (script,) = [one.data.decode() for one in files if one.path.endswith("/system.sh")]
+    (wait,) = re.findall(r"^wait=(\d+)$", script, re.MULTILINE)
+    assert int(wait) < limit("system", accelerator)
+    assert [one.path for one in files if "/service.d/" in one.path] == [
+        "/pipeline-boot-test/run/systemd/system/service.d/pipeline-boot-test.conf"
+    ][: int(patient)]
 
 
 def test_a_virtualised_machine_gets_less_time() -> None:

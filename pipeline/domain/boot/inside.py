@@ -63,13 +63,13 @@ def added_files(plan: BootPlan, part: Part, *, patient: bool = False) -> tuple[A
         part: Which boot.
         patient: Whether the machine is so slow that units need more time to start than they give themselves.
     """
-    files = tuple(_files(plan, part))
+    files = tuple(_files(plan, part, _WAIT[patient]))
     if not patient or part is Part.MODULES:
         return files
     return (*files, _text(f"{_SYSTEM_UNITS}/service.d/{MARK}.conf", _PATIENCE))
 
 
-def _files(plan: BootPlan, part: Part) -> Iterator[Added]:
+def _files(plan: BootPlan, part: Part, wait: int) -> Iterator[Added]:
     later = "" if part is Part.MODULES else "mounted etc && mounted var || exit 1\n"
     yield _text(f"/{MARK}/root.sh", _ROOT + later)
     yield _text(f"{_RUN}/lib.sh", _LIBRARY)
@@ -81,7 +81,7 @@ def _files(plan: BootPlan, part: Part) -> Iterator[Added]:
             yield _text(f"{_RUN}/modules.sh", _HEAD + _modules(plan))
             yield from _unit(f"{MARK}-modules.service", _INITRD_TARGET, _INITRD_UNITS, _MODULES_UNIT)
         case Part.SYSTEM:
-            yield _text(f"{_RUN}/system.sh", _HEAD + _system(plan))
+            yield _text(f"{_RUN}/system.sh", f"{_HEAD}wait={wait}\n" + _system(plan))
             yield from _unit(f"{MARK}.service", "sysinit.target.wants", _SYSTEM_UNITS, _SYSTEM_UNIT)
             for one in plan.left_out:
                 kind = "user" if one.user else "system"
@@ -189,6 +189,8 @@ After=local-fs.target systemd-tmpfiles-setup.service
 ExecStart=/bin/sh /run/{MARK}/again.sh
 """
 
+_WAIT = {False: 80, True: 360}
+"""Seconds, by patience, until the script no longer waits for the system: less than `start.limit` gives it."""
 _PATIENCE = """\
 # The machine is emulated, and what runs beside it takes its share.
 [Service]
@@ -291,7 +293,7 @@ try create zpool create -f -o cachefile=none -O mountpoint=$here/pool $pool "$de
     try destroy zpool destroy $pool"""
 _SYSTEM = """\
 phase system
-state=$(timeout 240 systemctl is-system-running --wait)
+state=$(timeout "$wait" systemctl is-system-running --wait)
 say state "${state:-starting}" "$(now)"
 systemctl list-jobs --no-legend --plain | each job
 systemctl list-units --failed --no-legend --plain | while read -r unit _; do
