@@ -103,6 +103,7 @@ class LayerBuilder:
             RegistryError: The name climbs out of the image.
         """
         path = normal(name)
+        self._count += 1
         self._use(len(path) + len(line))
         parent, _, last = path.rpartition(b"/")
         if last.startswith(_MARK):
@@ -118,6 +119,7 @@ class LayerBuilder:
             RegistryError: A name climbs, or the target is a directory of the layer.
         """
         path, target = normal(name), normal(target)
+        self._count += 1
         self._use(len(path) + len(target))
         target = self._links.get(target, target)
         line = self._entries.get(target)
@@ -134,7 +136,7 @@ class LayerBuilder:
         """Return the table."""
         self._settle_links()
         paths = self._without_replaced(sorted(self._entries))
-        implied = {parent for path in (*paths, *self._links) for parent in self._unnamed(path)}
+        implied = self._unnamed((*paths, *self._links))
         return LayerToc(
             entries={path: self._entries[path] for path in paths},
             times={path: self._times[path] for path in paths},
@@ -155,7 +157,6 @@ class LayerBuilder:
             self._gone.add(parent + b"/" + deleted)
 
     def _use(self, size: int) -> None:
-        self._count += 1
         self._room -= size
         if self._count > _PATHS_LIMIT or self._room < 0:
             raise _broken(f"says more than a table can hold, after {self._count} entries")
@@ -174,6 +175,8 @@ class LayerBuilder:
         """Note the directories on the way; what the layer had there before gives way to them."""
         parent = path.rpartition(b"/")[0]
         while parent and parent not in self._settled:
+            if parent not in self._parents:  # one long name may stand for two thousand directories
+                self._use(len(parent))
             self._parents.add(parent)
             self._settled.add(parent)
             self._displace(parent)
@@ -202,11 +205,14 @@ class LayerBuilder:
                     self._entries.pop(path, None)
         return [path for path in paths if path in self._entries] if self._replaced else paths
 
-    def _unnamed(self, path: bytes) -> Iterator[bytes]:
-        parent = path.rpartition(b"/")[0]
-        while parent and parent not in self._entries:
-            yield parent
-            parent = parent.rpartition(b"/")[0]
+    def _unnamed(self, paths: Iterable[bytes]) -> set[bytes]:
+        found: set[bytes] = set()
+        for path in paths:
+            parent = path.rpartition(b"/")[0]
+            while parent and parent not in self._entries and parent not in found:
+                found.add(parent)
+                parent = parent.rpartition(b"/")[0]
+        return found
 
 
 class Stack:

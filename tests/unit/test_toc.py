@@ -222,7 +222,13 @@ def test_a_layer_that_says_too_much_is_refused_before_memory_ends() -> None:
         for number in range(count):
             builder.take(b"etc/.wh.%d" % number, b"", 0)
 
+    def descend(depth: int) -> None:
+        LayerBuilder(most_bytes=10_000).take(b"d/" * depth + b"f", b"f\t644\t0\t0\t0\t\t", 0)
+
     take(50)
+    descend(50)
+    with pytest.raises(RegistryError, match="more than a table can hold"):
+        descend(500)
     with pytest.raises(RegistryError, match="more than a table can hold"):
         take(1000)
 
