@@ -288,6 +288,10 @@ def image_purl(ref: ImageRef) -> str:
 
 
 def _generic(name: str, version: str, qualifiers: Mapping[str, str]) -> str:
+    """Return a package URL of no known type; a name of blanks alone is one that a URL cannot have."""
     return PackageURL(
-        type="generic", name=shown(name), version=shown(version), qualifiers=dict(qualifiers)
+        type="generic",
+        name=shown(name) if name.strip(" /") and shown(name).strip() else "unnamed",
+        version=shown(version),
+        qualifiers=dict(qualifiers),
     ).to_string()

@@ -7,15 +7,18 @@ twice) is looked at here; an SBOM that says less than the image holds is refused
 
 from __future__ import annotations
 
+import functools
 import itertools
 import json
 import threading
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 from cyclonedx.schema import SchemaVersion
 from cyclonedx.validation.json import JsonStrictValidator
+from jsonschema import Draft7Validator, FormatChecker
+from jsonschema.protocols import Validator
 
 from pipeline.domain.sbom.inventory import Expected, Inventory
 from pipeline.domain.sbom.part import PATH, SPEC
@@ -24,7 +27,37 @@ from pipeline.errors import SbomError
 
 _SHOWN = 5
 _HINT = "no image is recorded with it; look at what the message names, then build again"
-_VALIDATOR = JsonStrictValidator(SchemaVersion.V1_6)
+
+
+class _Validator(JsonStrictValidator):
+    """The library's strict validator, which asks of each text only once whether it has a format.
+
+    _HINT = "nothing is recorded with it; look at what the message names, then build again"
+    """
+
+    @property
+    def _validator(self) -> Validator:
+        if self._quick is None:
+            self._quick = super()._validator.evolve(format_checker=_remembering(FORMATS))
+        return self._quick
+
+    _quick: Validator | None = None
+
+
+def _remembering(known: FormatChecker) -> FormatChecker:
+    found = FormatChecker(formats=())
+    for name, (check, raises) in known.checkers.items():
+        found.checks(name, raises)(_once(check))
+    return found
+
+
+def _once(check: Callable[[Any], bool]) -> Callable[[Any], bool]:
+    remembered = functools.lru_cache(maxsize=4096)(check)
+    return lambda value: remembered(value) if isinstance(value, str) else check(value)
+
+
+FORMATS = Draft7Validator.FORMAT_CHECKER
+_VALIDATOR = _Validator(SchemaVersion.V1_6)
 _LOCK = threading.Lock()  # the library makes its validator at the first use, and not with threads in mind
 
 
