@@ -27,6 +27,7 @@ from pipeline.domain.diff.units import Start
 from pipeline.domain.diff.users import Account
 from pipeline.domain.dossier import Commit, Dossier, EvidenceLine, Held, History
 from pipeline.domain.dossier_assembly import assemble_dossier
+from pipeline.domain.dossier_difference import Change as ToldChange
 from pipeline.domain.dossier_difference import ReleaseSize
 from pipeline.domain.evidence import EvidenceKind
 from pipeline.domain.gate import Verdict
@@ -490,3 +491,27 @@ def dossier(**changes: object) -> Dossier:
     made = changes.pop("candidate", None) or candidate()
     assert isinstance(made, Candidate)
     return assemble_dossier(made, **parts(**changes))
+
+
+def poison(value: Any, text: str) -> Any:
+    """Return a value in which every text is the given one, but for names that this program gives."""
+    if isinstance(value, ToldChange):
+        return dataclasses.replace(
+            value, name=text, before=text, after=text, why=text, lines=(f"+{text}", text)
+        )
+    if isinstance(value, tuple):
+        return tuple(poison(one, text) for one in value)
+    if dataclasses.is_dataclass(value) and type(value).__module__.startswith("pipeline.domain.dossier"):
+        names = {one.name for one in dataclasses.fields(value)} - {"kind", "section"}
+        changed = {name: poison(getattr(value, name), text) for name in names}
+        return dataclasses.replace(value, **changed)  # type: ignore[type-var]
+    if isinstance(value, dict):
+        return {text: text}
+    return text if type(value) is str else value
+
+
+def poisoned(text: str) -> Dossier:
+    """A dossier in which every text of every part is the given one."""
+    whole = dossier()
+    found: Dossier = poison(dataclasses.replace(whole, candidate=None), text)  # type: ignore[arg-type]
+    return dataclasses.replace(found, candidate=whole.candidate, approve=whole.approve, reject=whole.reject)

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TypeAlias, TypeVar
 
+from pipeline.domain.boot.result import Outcome
 from pipeline.domain.dossier_difference import Difference
 from pipeline.domain.gate import Verdict
 from pipeline.domain.image import Digest
@@ -84,10 +85,10 @@ class BootStep:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BootModule:
-    """One module the boot test loaded: `loaded`, `no device` or `failed`, why, its version, milliseconds."""
+    """One module the boot test loaded: what became of it, why, its version, milliseconds."""
 
     name: str
-    outcome: str
+    outcome: Outcome
     version: str
     why: str
     milliseconds: int
@@ -95,7 +96,7 @@ class BootModule:
     @property
     def ok(self) -> bool:
         """Whether it loaded, or only wants its device."""
-        return self.outcome != "failed"
+        return self.outcome is not Outcome.FAILED
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

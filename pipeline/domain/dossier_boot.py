@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from pipeline.domain.boot.result import Outcome
 from pipeline.domain.dossier import Boot, BootModule, BootStep
 from pipeline.domain.dossier_reading import Fields, NotUnderstoodError
 from pipeline.domain.image import Digest
@@ -57,8 +58,15 @@ def _step(fields: Fields) -> BootStep:
 def _module(fields: Fields) -> BootModule:
     return BootModule(
         name=fields.text("module"),
-        outcome=fields.text("outcome"),
+        outcome=_outcome(fields),
         version=fields.text("version"),
         why=fields.text("why"),
         milliseconds=fields.whole("milliseconds"),
     )
+
+
+def _outcome(fields: Fields) -> Outcome:
+    try:
+        return Outcome(fields.text("outcome"))
+    except ValueError as error:
+        raise NotUnderstoodError(f"{fields.where}.outcome is {fields.text('outcome')!r}") from error

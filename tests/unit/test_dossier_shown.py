@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import base64
-import dataclasses
 import hashlib
 import io
 import itertools
 import json
 import re
 from html.parser import HTMLParser
-from typing import Any
 
 import dossiers
 import pytest
@@ -20,7 +18,6 @@ from rich.console import Console
 
 from pipeline.domain.diff.areas import Area
 from pipeline.domain.dossier import Dossier, Missing
-from pipeline.domain.dossier_difference import Change
 from pipeline.domain.evidence import EvidenceKind
 from pipeline.domain.text import plain
 from pipeline.render.dossier import dossier_json, show_dossier
@@ -64,30 +61,6 @@ def terminal(dossier: Dossier, width: int = 110) -> str:
     out = io.StringIO()
     show_dossier(dossier, Console(file=out, width=width, highlight=False, markup=False, force_terminal=False))
     return out.getvalue()
-
-
-def poison(value: Any, text: str) -> Any:
-    """Return a value in which every text is the given one, but for names that this program gives."""
-    if isinstance(value, Change):
-        return dataclasses.replace(
-            value, name=text, before=text, after=text, why=text, lines=(f"+{text}", text)
-        )
-    if isinstance(value, tuple):
-        return tuple(poison(one, text) for one in value)
-    if dataclasses.is_dataclass(value) and type(value).__module__.startswith("pipeline.domain.dossier"):
-        names = {one.name for one in dataclasses.fields(value)} - {"kind", "section"}
-        changed = {name: poison(getattr(value, name), text) for name in names}
-        return dataclasses.replace(value, **changed)  # type: ignore[type-var]
-    if isinstance(value, dict):
-        return {text: text}
-    return text if type(value) is str else value
-
-
-def poisoned(text: str) -> Dossier:
-    """A dossier in which every text of every part is the given one."""
-    whole = dossiers.dossier()
-    found: Dossier = poison(dataclasses.replace(whole, candidate=None), text)  # type: ignore[arg-type]
-    return dataclasses.replace(found, candidate=whole.candidate, approve=whole.approve, reject=whole.reject)
 
 
 def test_the_page_is_the_same_bytes_for_the_same_dossier() -> None:
@@ -152,7 +125,7 @@ def test_headings_go_down_one_step_at_a_time_and_head_cells_say_what_of() -> Non
 
 @pytest.mark.parametrize("text", dossiers.HOSTILE)
 def test_hostile_texts_stay_texts(text: str) -> None:
-    clean, found = page(dossiers.dossier()), page(poisoned(text))
+    clean, found = page(dossiers.dossier()), page(dossiers.poisoned(text))
     assert {tag for tag, _ in found.elements} <= {tag for tag, _ in clean.elements}
     assert {name for _, each in found.elements for name in each} <= {
         name for _, each in clean.elements for name in each
@@ -165,9 +138,9 @@ def test_hostile_texts_stay_texts(text: str) -> None:
 
 @pytest.mark.parametrize("text", dossiers.HOSTILE)
 def test_hostile_texts_do_nothing_to_a_terminal_or_to_json(text: str) -> None:
-    told = terminal(poisoned(text))
+    told = terminal(dossiers.poisoned(text))
     assert [char for char in told if char != "\n" and plain(char) != char] == []
-    document = json.dumps(dossier_json(poisoned(text)), ensure_ascii=False)
+    document = json.dumps(dossier_json(dossiers.poisoned(text)), ensure_ascii=False)
     assert plain(document, len(document)) == document
     document.encode()
 
