@@ -22,7 +22,8 @@ from pipeline.domain.diff.layered import LayeredSnapshot
 from pipeline.domain.diff.snapshot import LayerSize
 from pipeline.domain.image import Digest, Repository
 from pipeline.domain.oci import load, parse_config
-from pipeline.domain.toc import LayerToc, normal, unescaped
+from pipeline.domain.toc import LayerToc
+from pipeline.domain.tocline import normal, unescaped
 from pipeline.errors import NotFoundError, RegistryError, ToolFailedError
 
 _WORKERS = 2

@@ -24,7 +24,8 @@ from pipeline.adapters.tarstream import Member, TarStream
 from pipeline.domain.diff.kept import keeps
 from pipeline.domain.diff.snapshot import FileFacts
 from pipeline.domain.image import Digest
-from pipeline.domain.toc import LayerBuilder, LayerToc, decoded, encoded, line_of, normal, unescaped
+from pipeline.domain.toc import LayerBuilder, LayerToc, decoded, encoded
+from pipeline.domain.tocline import line_of, normal, unescaped
 from pipeline.domain.tree import FileType
 from pipeline.errors import RegistryError, StateError
 

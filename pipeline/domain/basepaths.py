@@ -11,7 +11,8 @@ from collections.abc import Iterable, Iterator
 from typing import Protocol
 
 from pipeline.domain.diff.snapshot import FileFacts
-from pipeline.domain.toc import WHITEOUT, LayerBuilder, LayerToc, Stack, escaped, line_of, unescaped
+from pipeline.domain.toc import WHITEOUT, LayerBuilder, LayerToc, Stack
+from pipeline.domain.tocline import escaped, line_of, unescaped
 from pipeline.domain.tree import Entry, FileType
 
 __all__ = ["WHITEOUT", "LayerStack", "PathLookup", "PathTable", "table_of"]

@@ -16,7 +16,7 @@ from pipeline.domain.diff.snapshot import (
     FileFacts,
     Snapshot,
 )
-from pipeline.domain.toc import unescaped
+from pipeline.domain.tocline import unescaped
 
 
 def file_changes(old: Snapshot, new: Snapshot) -> FileChanges:

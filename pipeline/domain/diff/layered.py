@@ -12,7 +12,8 @@ from typing import Any
 
 from pipeline.domain.diff.snapshot import FileFacts, LayerSize
 from pipeline.domain.overlaid import OverlaidTree
-from pipeline.domain.toc import LayerToc, Stack, escaped, facts_of, stacked, unescaped, within
+from pipeline.domain.toc import LayerToc, Stack, stacked, within
+from pipeline.domain.tocline import escaped, facts_of, unescaped
 from pipeline.domain.tree import Entry, FileType
 from pipeline.errors import NotFoundError
 

@@ -1,8 +1,9 @@
 """An image's merged files as a diff sees them, and what a change of one is.
 
 Rules: a snapshot is a `Tree`, so whatever reads an image's files reads a snapshot too; facts are those an
-engine would lay down, layers applied; a file's bytes are named by their SHA-256, and only some of them can be
-read (see `domain.toc.keeps`). Names are hostile text: bytes that are no UTF-8 are kept with surrogateescape.
+engine would lay down, layers applied; a file's bytes are named by their SHA-256, and those that were kept
+(see `kept`) are quick to read, while any other costs a passage through its layer. Names are hostile text:
+bytes that are no UTF-8 are kept with surrogateescape.
 """
 
 from __future__ import annotations
