@@ -66,7 +66,9 @@ def added_files(plan: BootPlan, part: Part, *, patient: bool = False) -> tuple[A
     files = tuple(_files(plan, part, _WAIT[patient]))
     if not patient or part is Part.MODULES:
         return files
-    return (*files, _text(f"{_SYSTEM_UNITS}/service.d/{MARK}.conf", _PATIENCE))
+    units = {"service.d": _PATIENCE, "systemd-udev-settle.service.d": _SETTLE_PATIENCE}
+    longer = (_text(f"{_SYSTEM_UNITS}/{unit}/{MARK}.conf", text) for unit, text in units.items())
+    return (*files, *longer)
 
 
 def _files(plan: BootPlan, part: Part, wait: int) -> Iterator[Added]:
@@ -195,6 +197,11 @@ _PATIENCE = """\
 # The machine is emulated, and what runs beside it takes its share.
 [Service]
 TimeoutStartSec=600
+"""
+_SETTLE_PATIENCE = """\
+[Service]
+ExecStart=
+ExecStart=udevadm settle --timeout=600
 """
 
 _LIBRARY = f"""\
