@@ -294,7 +294,10 @@ def sbom_document() -> dict[str, Any]:
         "version": 1,
         "metadata": {
             "timestamp": "2026-11-21T12:00:00Z",
-            "component": component("operating-system", "debian/base"),
+            "component": {
+                **component("operating-system", "debian/base"),
+                "hashes": [{"alg": "SHA-256", "content": records.digest(1).hex}],
+            },
         },
         "components": [*libraries, *drivers],
         "dependencies": [],

@@ -79,7 +79,7 @@ def assemble_dossier(
     difference = _part(
         documents, EvidenceKind.DIFF, lambda found: read_difference(found, candidate.digest, trend=trend)
     )
-    sbom = _sbom(documents, score)
+    sbom = _sbom(candidate, documents, score)
     provenance = _part(
         documents, EvidenceKind.PROVENANCE, lambda found: read_provenance(found, candidate.digest)
     )
@@ -146,9 +146,11 @@ def _boot(candidate: Candidate, documents: Mapping[EvidenceKind, Any], console: 
     )
 
 
-def _sbom(documents: Mapping[EvidenceKind, Any], score: Maybe[Scorecard]) -> Maybe[Sbom]:
+def _sbom(
+    candidate: Candidate, documents: Mapping[EvidenceKind, Any], score: Maybe[Scorecard]
+) -> Maybe[Sbom]:
     lines = score if isinstance(score, Missing) else score_lines(score)
-    return _part(documents, EvidenceKind.SBOM, lambda found: read_sbom(found, lines))
+    return _part(documents, EvidenceKind.SBOM, lambda found: read_sbom(found, candidate.digest, lines))
 
 
 def _pin(candidate: Candidate, pin: Maybe[Pin]) -> Maybe[KernelPin]:

@@ -51,15 +51,19 @@ def _verdict(fields: Fields) -> Verdict:
         raise NotUnderstoodError(f"{fields.where}.verdict is no verdict") from error
 
 
-def read_sbom(document: Any, scores: Maybe[tuple[ScoreLine, ...]]) -> Sbom:
+def read_sbom(document: Any, image: Digest, scores: Maybe[tuple[ScoreLine, ...]]) -> Sbom:
     """Return what the SBOM holds.
 
     Raises:
-        NotUnderstoodError: It is no CycloneDX document.
+        NotUnderstoodError: It is no CycloneDX document, or of another image.
     """
     fields = Fields(document, "sbom")
     if fields.text("bomFormat") != "CycloneDX":
         raise NotUnderstoodError("sbom.bomFormat is not CycloneDX")
+    root = fields.object("metadata").object("component")
+    digests = [one.text("content") for one in root.objects("hashes") if one.text("alg") == "SHA-256"]
+    if digests != [image.hex]:
+        raise NotUnderstoodError(f"it is of another image, {', '.join(digests) or 'none'}")
     components = fields.objects("components")
     kinds = Counter(one.text("type") for one in components)
     drivers = sorted(

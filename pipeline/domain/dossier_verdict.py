@@ -113,7 +113,7 @@ def _difference_cautions(difference: Maybe[Difference]) -> Iterator[Point]:
         yield Point(text=f"Nothing to compare with: {difference.because}", section="changes")
     for group in difference.risky:
         told = [_told(one) for one in group.changes if one.risky] or group.reasons
-        yield Point(text=f"{group.title}: {_named(told)}", section=f"changes-{group.kind}")
+        yield Point(text=f"{group.title}: {_named(told, group.total)}", section=f"changes-{group.kind}")
     if difference.licences:
         names = [one.package for one in difference.licences]
         yield Point(text=f"Another licence: {_named(names)}", section="licences")
@@ -180,6 +180,8 @@ def _instance_boot(boot: Maybe[Boot], *, needed: bool) -> Iterator[Point]:
         yield Point(text=f"No boot test: {boot.why}", section="boot")
 
 
-def _named(names: Sequence[str]) -> str:
+def _named(names: Sequence[str], total: int = 0) -> str:
+    """Return the first names, and how many more there are of all."""
     shown = "; ".join(names[:_NAMED])
-    return f"{shown} and {len(names) - _NAMED} more" if len(names) > _NAMED else shown
+    more = max(total, len(names)) - min(len(names), _NAMED)
+    return f"{shown}; and {more} more" if more else shown
