@@ -37,6 +37,7 @@ _ALLOWED = frozenset(
 _TAIL_LINES = 20
 _POLL_SECONDS = 0.2
 _GRACE_SECONDS = 20
+_STDERR = 2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -211,6 +212,36 @@ class Processes:
                 except subprocess.TimeoutExpired:
                     _end(child)
 
+    def attended(
+        self, argv: Sequence[str], *, env: Mapping[str, str] | None = None, timeout: float = 600
+    ) -> int:
+        """Run a program that talks to the person at the terminal itself; return its exit code.
+
+        It shares the terminal, for passphrases and for touching a security key: standard input and errors are
+        this program's own, and so is its output, on standard error. Ctrl-C reaches both.
+
+        Raises:
+            ToolMissingError: The program is not installed.
+            ToolFailedError: It took longer than `timeout` seconds.
+        """
+        with self._shared(argv, env) as child:
+            try:
+                return child.wait(timeout)
+            except subprocess.TimeoutExpired:
+                _end(child)
+                raise _failed(argv, None, f"no end after {timeout:.0f} s", "") from None
+
+    @contextlib.contextmanager
+    def _shared(
+        self, argv: Sequence[str], env: Mapping[str, str] | None
+    ) -> Iterator[subprocess.Popen[bytes]]:
+        try:
+            child = subprocess.Popen(list(argv), env={**self._environment, **(env or {})}, stdout=_STDERR)
+        except (FileNotFoundError, PermissionError):
+            raise _missing(argv[0]) from None
+        with self._kept(child):
+            yield child
+
     def stop_running(self) -> None:
         """End every program under way; programs that clean up afterwards may still be started."""
         with self._lock:
@@ -248,12 +279,18 @@ class Processes:
             if cwd is not None and not cwd.is_dir():
                 raise _failed(argv, None, f"there is no folder {cwd} to run in", "") from error
             raise _missing(argv[0]) from None
+        with self._kept(child, grace):
+            yield child
+
+    @contextlib.contextmanager
+    def _kept(self, child: subprocess.Popen[bytes], grace: float = _GRACE_SECONDS) -> Iterator[None]:
+        """Know a program as under way for the time of the block; an error in it ends the program."""
         with self._lock:
             self._live.add(child)
         try:
             with child:
                 try:
-                    yield child
+                    yield
                 except BaseException:
                     _end(child, grace)
                     raise

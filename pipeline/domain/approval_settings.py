@@ -1,0 +1,243 @@
+"""The table `[approval]` of `images/pipeline.toml`: who may approve, and the rule of each tier.
+
+Rules: what counts is the table on the protected branch, never the one in a checkout; a tier without people
+refuses; everything a rule should ask is asked unless a key that begins with `unsafe_` takes it away, which
+warns each time.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Annotated
+
+from pydantic import Field, model_validator
+
+from pipeline.domain.allowed_signers import PRINCIPAL, AllowedSigners
+from pipeline.domain.approval_rule import (
+    AllOf,
+    AnyOf,
+    AtLeast,
+    EvidenceComplete,
+    GatesPass,
+    NotAuthor,
+    NotBuilder,
+    NotNewcomer,
+    NotOlderThan,
+    NotRejected,
+    OfPredecessor,
+    Part,
+    Rule,
+    Unsafe,
+    VoteTest,
+)
+from pipeline.domain.definition import Definition, Name, Pattern, RelativePath, Sentence, Word
+from pipeline.domain.evidence import EvidenceKind
+from pipeline.domain.image import Tier
+from pipeline.domain.people import People
+
+Principal = Annotated[
+    str, Pattern(PRINCIPAL.pattern, "principal: letters, digits, '.', '_', '@', '+' and '-'")
+]
+Outsider = Annotated[
+    str,
+    Pattern(
+        r"[^\x00-\x1f\x7f*]{1,4000}|[^\x00-\x1f\x7f*]{8,4000}\*",
+        "name, or 8 characters and more before a '*'",
+        4096,
+    ),
+]
+
+_EVIDENCE = (EvidenceKind.SBOM, EvidenceKind.DIFF, EvidenceKind.GATES, EvidenceKind.PROVENANCE)
+
+
+class PeopleTable(Definition):
+    """So many people of one role."""
+
+    at_least: int = Field(ge=1, le=20)
+    """How many distinct people, each with a key of their own."""
+    role: Name
+    """The role they are in, from `[approval.roles]`."""
+
+
+class RuleTable(Definition):
+    """What a candidate of one tier needs to be released."""
+
+    people: tuple[PeopleTable, ...] = ()
+    """All of these have to approve."""
+    any_of: tuple[PeopleTable, ...] = ()
+    """One of these has to approve."""
+    not_older_than_days: int = Field(default=7, ge=1, le=90)
+    """Days after which an approval stops counting, whatever expiry it names."""
+    evidence: tuple[Word, ...] = ()
+    """Kinds of evidence needed beside sbom, diff, gates and provenance (and boot-test for a base)."""
+    ci_identities: tuple[Principal, ...] = ()
+    """Principals that may approve in CI or without a terminal; empty for none."""
+    unsafe_no_approval: bool = False
+    """Release without anybody's approval."""
+    unsafe_builder_may_approve: bool = False
+    """Count the approval of who built the image."""
+    unsafe_author_may_approve: bool = False
+    """Count the approval of who wrote the change, and of keys that came with it."""
+    unsafe_without_evidence: tuple[Word, ...] = ()
+    """Kinds of evidence that may be missing."""
+
+    @model_validator(mode="after")
+    def _known_evidence(self) -> RuleTable:
+        known = {kind.value for kind in EvidenceKind}
+        for kind in (*self.evidence, *self.unsafe_without_evidence):
+            if kind not in known:
+                raise ValueError(f"{kind!r} is no kind of evidence; known are {', '.join(sorted(known))}")
+        return self
+
+    @model_validator(mode="after")
+    def _one_meaning(self) -> RuleTable:
+        if self.unsafe_no_approval and (self.people or self.any_of):
+            raise ValueError("unsafe_no_approval contradicts people and any_of; leave one of them out")
+        return self
+
+
+class RulesTable(Definition):
+    """The rule of each tier; a tier without a rule is not released."""
+
+    upstream: RuleTable = RuleTable()
+    """Upstream images."""
+    base: RuleTable = RuleTable()
+    """Base images."""
+    instance: RuleTable = RuleTable()
+    """Hosts' images."""
+
+
+class ApprovalSettings(Definition):
+    """Who may approve what."""
+
+    branch: Word = "main"
+    """The protected branch that this table and the list of signers are read from."""
+    remote: Word = "origin"
+    """The git remote that protects it."""
+    allowed_signers: RelativePath = "keys/allowed_signers"
+    """The list of signers (ssh-keygen(1), ALLOWED SIGNERS), relative to the images folder."""
+    revoked_keys: RelativePath | None = None
+    """Revoked keys, a KRL or public keys one a line, relative to the images folder."""
+    people: Mapping[Name, tuple[Sentence, ...]] = Field(default_factory=dict)
+    """Person to every name of theirs: principals, git names and addresses, CI users, user@host."""
+    outsiders: tuple[Outsider, ...] = ()
+    """Names of builders and authors who are none of these; one that ends in '*' is all that begin so."""
+    roles: Mapping[Name, tuple[Name, ...]] = Field(default_factory=dict)
+    """Role to the people in it."""
+    rules: RulesTable = RulesTable()
+    """The rule of each tier."""
+
+    @model_validator(mode="after")
+    def _known_people(self) -> ApprovalSettings:
+        for role, members in self.roles.items():
+            unknown = sorted(set(members) - self.people.keys())
+            if unknown:
+                raise ValueError(f"{unknown[0]!r} in the role {role!r} is nobody in [approval.people]")
+        owner: dict[str, str] = {}
+        for person, names in self.people.items():
+            for name in names:
+                if owner.setdefault(name.casefold(), person) != person:
+                    raise ValueError(
+                        f"the name {name!r} belongs to {owner[name.casefold()]!r} and {person!r}"
+                    )
+        return self
+
+    @model_validator(mode="after")
+    def _possible(self) -> ApprovalSettings:
+        for tier in Tier:
+            table = self.rule_table(tier)
+            for one in (*table.people, *table.any_of):
+                if one.role not in self.roles:
+                    raise ValueError(
+                        f"the rule of {tier} names the role {one.role!r}, which [approval.roles] lacks"
+                    )
+                if one.at_least > len(set(self.roles[one.role])):
+                    raise ValueError(
+                        f"the rule of {tier} wants {one.at_least} people; fewer have the role {one.role!r}"
+                    )
+        return self
+
+    def rule_table(self, tier: Tier) -> RuleTable:
+        """Return the table of one tier."""
+        return {
+            Tier.UPSTREAM: self.rules.upstream,
+            Tier.BASE: self.rules.base,
+            Tier.INSTANCE: self.rules.instance,
+        }[tier]
+
+    def who(self) -> People:
+        """Return the people."""
+        return People(names=dict(self.people), outsiders=self.outsiders)
+
+    def members(self) -> dict[str, frozenset[str]]:
+        """Return role to the people in it."""
+        return {role: frozenset(people) for role, people in self.roles.items()}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProtectedRules:
+    """What the protected branch says.
+
+    Attributes:
+        settings: Its table `[approval]`.
+        signers: Its list of signers.
+        revoked: Its revoked keys, as ssh-keygen takes them; empty for none.
+        source: Where it was read, with the commit, for people.
+        notices: What a person has to know about that, such as that no remote protects it.
+    """
+
+    settings: ApprovalSettings
+    signers: AllowedSigners
+    revoked: bytes = b""
+    source: str
+    notices: tuple[str, ...] = ()
+
+
+def rule_of(settings: ApprovalSettings, tier: Tier) -> Rule:
+    """Return the rule of one tier, composed of its parts."""
+    table = settings.rule_table(tier)
+    tests = tuple(_tests(table))
+    every = tuple(AtLeast(count=one.at_least, role=one.role, counting=tests) for one in table.people)
+    some = tuple(AtLeast(count=one.at_least, role=one.role, counting=tests) for one in table.any_of)
+    return Rule(
+        approvals=_counted(table, every, some),
+        image=AllOf(
+            (NotRejected(), GatesPass(), EvidenceComplete(_needed(table, tier)), *_switched_off(table))
+        ),
+        people=(*every, *some),
+        ci_identities=frozenset(table.ci_identities),
+    )
+
+
+def _counted(table: RuleTable, every: tuple[AtLeast, ...], some: tuple[AtLeast, ...]) -> Part:
+    if table.unsafe_no_approval:
+        return Unsafe(switch="unsafe_no_approval", lets="nobody has to approve")
+    return AllOf((*every, AnyOf(some))) if some else AllOf(every)
+
+
+def _tests(table: RuleTable) -> Iterator[VoteTest]:
+    if not table.unsafe_builder_may_approve:
+        yield NotBuilder()
+    if not table.unsafe_author_may_approve:
+        yield NotAuthor()
+        yield NotNewcomer()
+    yield NotOlderThan(dt.timedelta(days=table.not_older_than_days))
+    yield OfPredecessor()
+
+
+def _needed(table: RuleTable, tier: Tier) -> frozenset[str]:
+    usual = (*_EVIDENCE, *([EvidenceKind.BOOT_TEST] if tier is Tier.BASE else []))
+    needed = {kind.value for kind in usual} | set(table.evidence)
+    return frozenset(needed - set(table.unsafe_without_evidence))
+
+
+def _switched_off(table: RuleTable) -> Iterator[Unsafe]:
+    if table.unsafe_builder_may_approve:
+        yield Unsafe(switch="unsafe_builder_may_approve", lets="who built the image may approve it")
+    if table.unsafe_author_may_approve:
+        yield Unsafe(switch="unsafe_author_may_approve", lets="who wrote the change may approve it")
+    if table.unsafe_without_evidence:
+        kinds = ", ".join(table.unsafe_without_evidence)
+        yield Unsafe(switch="unsafe_without_evidence", lets=f"evidence may be missing: {kinds}")
