@@ -102,7 +102,7 @@ sed 's|^# pipeline:modules|{copies}|' Containerfiles/debian/base.Containerfile >
 {PODMAN} build -q --no-cache --force-rm --network host {LIMITS} --squash -t {TAG}:base \\
   --build-arg UPSTREAM={upstream} --build-arg 'KERNEL={pin["kernel"]}' \\
   --build-arg 'KERNEL_PACKAGES={" ".join(pin["kernel_packages"])}' \\
-  --build-arg 'PACKAGES={packages} {extra}' \\
+  --build-arg 'PACKAGES={packages} {extra}' --build-arg TIMESTAMP=$(git log -1 --format=%ct) \\
   -f /tmp/benchmark.Containerfile Containerfiles/debian
 {PODMAN} push -q --tls-verify=false {TAG}:base {registry}/benchmark/base:shell
 """

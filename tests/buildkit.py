@@ -29,6 +29,7 @@ from pipeline.domain.catalogue import (
     ResolvedModule,
     Upstream,
 )
+from pipeline.domain.checks import CheckReport
 from pipeline.domain.definition import Bootstrap, RegistrySettings, Settings
 from pipeline.domain.gate import CommandResult
 from pipeline.domain.gates.registry import all_gates
@@ -37,10 +38,13 @@ from pipeline.domain.kernel import KernelCandidate
 from pipeline.domain.oci import OCI_MANIFEST, Descriptor
 from pipeline.domain.offer import Offer
 from pipeline.domain.pin import PinFile
-from pipeline.domain.record import Builder, Candidate, Record, SourceState
+from pipeline.domain.record import Builder, Candidate, Record, SourceState, candidates
 from pipeline.domain.tree import Tree
 from pipeline.errors import NotFoundError
-from pipeline.verbs.ports import Run
+from pipeline.verbs.built import Built
+from pipeline.verbs.examination import PROOF
+from pipeline.verbs.ports import Finish, Run
+from pipeline.verbs.source_files import SourceFiles
 
 NOW = dt.datetime(2026, 11, 21, 12, 0, 0, tzinfo=dt.UTC)
 KEY = "-----BEGIN PUBLIC KEY-----\nMFk=\n-----END PUBLIC KEY-----\n"
@@ -84,10 +88,11 @@ class World:
         self.trees: dict[str, MemoryTree] = {}
         self.pushed: dict[str, Digest] = {}
         self.registry_lies = False
-        self.records: list[Record] = []
+        self.records: list[Candidate] = []
         self.pins = PinFile()
         self.writes: list[PinFile] = []
         self.bootstraps: list[Bootstrap] = []
+        self.built: list[Built] = []
         self.bootstrap_code = 0
 
     @property
@@ -181,8 +186,8 @@ class World:
         return tuple(self.records)
 
     def append(self, records: Sequence[Record]) -> str:
-        self.happened += [f"record {one.image}" for one in records]
-        self.records += records
+        self.happened += [f"record {one.image}" for one in candidates(records)]
+        self.records += candidates(records)
         return "c" * 40
 
     # --- the folders
@@ -235,6 +240,25 @@ class FakeEngine:
     def __init__(self, world: World) -> None:
         self.build, self.id_of, self.pull, self.push = world.build, world.id_of, world.pull, world.push
         self.run = world.run_in
+
+
+class FakeProver:
+    """Proves whatever it is given, and keeps in the world what it was asked when."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+
+    def prepare(self, run: Run, built: Built, packages: tuple[gate.Package, ...] | None) -> Finish:
+        name = built.image.name
+        self._world.happened.append(f"prepare {name}")
+        self._world.built.append(built)
+
+        def finish(candidate: Candidate, report: CheckReport) -> Candidate:
+            self._world.happened.append(f"prove {name}")
+            evidence = {**candidate.evidence, **{kind.value: sha(kind.value) for kind in PROOF}}
+            return dataclasses.replace(candidate, evidence=evidence)
+
+        return finish
 
 
 class FakePins:
@@ -413,5 +437,7 @@ def make_yard_of(world: World, images: Path, upstream: Upstream, *more: AnyImage
         author="Ada",
         timestamp=1_700_000_000,
         clock=lambda: NOW,
+        files=SourceFiles(images),
+        prover=FakeProver(world),
     )
     return Yard(world=world, images=images, upstream=upstream, base=base, run=run)

@@ -151,8 +151,10 @@ def _build_instances(parts: Parts) -> int:
     options = parts.options
     found = select(parts.line, tier=Tier.INSTANCE, names=options.image, hosts=options.host)
     hosts = tuple(image for image in found if isinstance(image, Instance))
-    with parts.run() as run:
-        result = build_instances(run, hosts, parts.fleet(options.jobs or os.cpu_count() or 1))
+    boots = frozenset({Tier.BASE, Tier.INSTANCE}) if options.boot_test else frozenset({Tier.BASE})
+    with parts.run(boots=boots) as run:
+        fleet = parts.fleet(options.jobs or os.cpu_count() or 1, boot=options.boot_test)
+        result = build_instances(run, hosts, fleet)
     show(parts, [render.instance_table(result)], render.instances_json(result))
     require_hosts(result)
     return 0

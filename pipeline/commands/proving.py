@@ -47,7 +47,6 @@ def boot_test(parts: Parts) -> int:
     from pipeline.render import boot as render  # noqa: PLC0415
     from pipeline.verbs.boot_test import boot_test as verb  # noqa: PLC0415
     from pipeline.verbs.boot_test import require  # noqa: PLC0415
-    from pipeline.wiring.proofs import ProofParts  # noqa: PLC0415
 
     options = parts.options
     ref = parts.candidate_ref(options.ref)
@@ -56,7 +55,7 @@ def boot_test(parts: Parts) -> int:
         name = str(ref.repository)
         with run.reporter.stage(f"pull {name}"):
             local = run.engine.pull(ref.repository.at(digest))
-        result = verb(ProofParts(parts).boot, local, name=ref.repository.path, full=options.full)
+        result = verb(parts.proofs.boot, local, name=ref.repository.path, full=options.full)
     if options.console:
         write_out(result.console, options.console)
     show(parts, render.to_tables(result), result.to_json(digest))
@@ -85,11 +84,10 @@ def evidence(parts: Parts) -> int:
     """`evidence CANDIDATE [--get NAME]`."""
     from pipeline.render.evidence import show_evidence  # noqa: PLC0415
     from pipeline.verbs.evidence import fetch_evidence, list_evidence  # noqa: PLC0415
-    from pipeline.wiring.proofs import ProofParts  # noqa: PLC0415
 
     options = parts.options
     record = parts.candidate_record(options.candidate)
-    store = ProofParts(parts).referrers
+    store = parts.proofs.referrers
     if options.get:
         write_out(fetch_evidence(store, record, options.get), options.output)
         return 0

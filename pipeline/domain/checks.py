@@ -8,8 +8,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from pipeline.domain.canonical import Json, canonical_json
+from pipeline.domain.evidence import Evidence, EvidenceKind
 from pipeline.domain.gate import GateResult
-from pipeline.domain.image import Tier
+from pipeline.domain.image import Digest, Tier
+from pipeline.domain.record import harmless
+
+SCHEMA = 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,3 +33,24 @@ class CheckReport:
     def refused(self) -> tuple[GateResult, ...]:
         """The gates that said no, or could not be checked."""
         return tuple(result for result in self.results if not result.ok)
+
+    def evidence(self, image: Digest) -> Evidence:
+        """Return the report with all its details as evidence for the image of this digest."""
+        document: dict[str, Json] = {
+            "schema": SCHEMA,
+            "image": str(image),
+            "tier": self.tier.value,
+            "ok": self.ok,
+            "gates": [_answer(result) for result in self.results],
+        }
+        return Evidence(kind=EvidenceKind.GATES, data=canonical_json(document))
+
+
+def _answer(result: GateResult) -> dict[str, Json]:
+    """Return one answer; what came out of the image is made harmless, as in the ledger."""
+    return {
+        "gate": result.gate,
+        "verdict": result.finding.verdict.value,
+        "summary": harmless(result.finding.summary),
+        "details": [harmless(detail) for detail in result.finding.details],
+    }

@@ -191,6 +191,17 @@ class SigningSettings(Definition):
     """Public keys (PEM), relative to the images folder, that releases are or will be signed with."""
 
 
+class SupplierSettings(Definition):
+    """Who makes the images, as their SBOMs tell it."""
+
+    name: Text = ""
+    """The organisation; empty for the registry's address."""
+    url: Annotated[str, Pattern(r"|https?://[!-~]+", "web address or empty", longest=1024)] = ""
+    """Where to find it."""
+    mail: Annotated[str, Pattern(r"|[^@\s\x00-\x1f\x7f]+@[^@\s\x00-\x1f\x7f]+", "mail address or empty")] = ""
+    """Whom to write to."""
+
+
 class PolicySettings(Definition):
     """What hosts may pull beside the project's own images."""
 
@@ -213,6 +224,8 @@ class Settings(Definition):
     """How builds run."""
     signing: SigningSettings = SigningSettings()
     """Which keys hosts trust."""
+    supplier: SupplierSettings = SupplierSettings()
+    """Who makes the images, as their SBOMs tell it."""
     policy: PolicySettings = PolicySettings()
     """What hosts may pull beside the project's own images."""
 

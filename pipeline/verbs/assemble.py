@@ -102,6 +102,10 @@ def _nothing(_: Assembled) -> None:
     return
 
 
+def _not_proved(_: Assembled, __: ImageRef) -> None:
+    return
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HostResult:
     """What became of one host.
@@ -161,6 +165,7 @@ def assemble(
     jobs: int = 32,
     stop: threading.Event | None = None,
     examine: Callable[[Assembled], None] = _nothing,
+    prove: Callable[[Assembled, ImageRef], None] = _not_proved,
     on_result: Callable[[HostResult], None] = lambda _: None,
 ) -> tuple[HostResult, ...]:
     """Assemble the images of many hosts; return one result a host, in the order given.
@@ -176,6 +181,8 @@ def assemble(
             `sleep`, so that pauses end too.
         examine: Asked about each image before anything of it is pushed, on a worker thread; what it raises
             is that host's failure.
+        prove: Called for each image when it is in the registry, by tag and digest, on a worker thread; what
+            it raises is that host's failure.
         on_result: Told of each host as it ends, from this thread.
 
     Raises:
@@ -190,6 +197,7 @@ def assemble(
         timestamp=timestamp,
         stopping=stopping,
         examine=examine,
+        prove=prove,
     )
     results: dict[Future[HostResult], HostResult] = {}
     with ThreadPoolExecutor(max_workers=max(1, min(jobs, len(orders)))) as pool:
@@ -216,6 +224,7 @@ class _Assembler:
     timestamp: int
     stopping: threading.Event
     examine: Callable[[Assembled], None]
+    prove: Callable[[Assembled, ImageRef], None]
 
     def host(self, order: HostOrder) -> HostResult:
         try:
@@ -243,15 +252,19 @@ class _Assembler:
             created_by=f"pipeline build --tier instance --host {order.host}",
             labels=order.labels,
         )
-        self.examine(Assembled(order=order, placement=placement, layer=layer, image=image))
+        made = Assembled(order=order, placement=placement, layer=layer, image=image)
+        self.examine(made)
         tag = candidate_tag(image.digest)
         there = self._is_there(order.repository.tagged(tag), image.digest)
         if not there:
             self._push(order.repository, tag, layer, image)
+        ref = ImageRef(repository=order.repository, tag=tag, digest=image.digest)
+        self._go_on()
+        self.prove(made, ref)
         return HostResult(
             host=order.host,
             outcome=Outcome.UNCHANGED if there else Outcome.BUILT,
-            image=ImageRef(repository=order.repository, tag=tag, digest=image.digest),
+            image=ref,
             layer=layer.digest,
             kept=placement.kept,
         )

@@ -20,7 +20,9 @@ from pipeline.domain.pin import Pin
 from pipeline.domain.record import Candidate, Parent, RecordedPins
 from pipeline.domain.trust import Trust, trust_files
 from pipeline.errors import PinError
-from pipeline.verbs.candidates import Built, require_parent, to_candidate
+from pipeline.verbs.build_facts import base_facts
+from pipeline.verbs.built import Built
+from pipeline.verbs.candidates import require_parent, to_candidate
 from pipeline.verbs.module_stages import (
     OUT,
     BuiltModule,
@@ -30,7 +32,8 @@ from pipeline.verbs.module_stages import (
     package_word,
 )
 from pipeline.verbs.ports import PinStore, Run
-from pipeline.verbs.stages import EngineStage, digest_of, run_engine
+from pipeline.verbs.source_files import digest_of
+from pipeline.verbs.stages import EngineStage, run_engine
 from pipeline.verbs.trust import read_trust
 
 
@@ -82,12 +85,20 @@ def inputs(run: Run, base: Base, pins: PinStore, *, images: Path, holds: PinHold
 
 
 def build_base(run: Run, base: Base, given: BaseInputs) -> Candidate:
-    """Build one base, run its gates and push it; the caller records the candidate.
+    """Build one base, run its gates, prove and push it; the caller records the candidate.
+
+    Raises:
+        PipelineError: As `make_base` and `to_candidate`.
+    """
+    return to_candidate(run, make_base(run, base, given))
+
+
+def make_base(run: Run, base: Base, given: BaseInputs) -> Built:
+    """Build one base up to the engine's own store.
 
     Raises:
         BuildFailedError: A stage failed.
-        GateRefusedError: A gate said no.
-        RegistryError: The registry failed.
+        RegistryError: The parent cannot be pulled.
     """
     started = run.clock()
     name = f"{base.line}/{base.name}"
@@ -106,6 +117,7 @@ def build_base(run: Run, base: Base, given: BaseInputs) -> Candidate:
     context = run.folders.folder(f"context {name}")
     file = write_context(context, base, modules, given.trust)
     local = run.folders.tag(name)
+    packages = _packages(base, pin)
     log = run_engine(
         run,
         EngineStage(
@@ -116,13 +128,14 @@ def build_base(run: Run, base: Base, given: BaseInputs) -> Candidate:
                 "UPSTREAM": parent,
                 "KERNEL": pin.kernel,
                 "KERNEL_PACKAGES": " ".join(pin.kernel_packages),
-                "PACKAGES": " ".join(_packages(base, pin)),
+                "PACKAGES": " ".join(packages),
+                "TIMESTAMP": str(run.timestamp),
             },
             tag=local,
             squash=True,
         ),
     )
-    built = Built(
+    return Built(
         image=base,
         local=local,
         kernel=pin.kernel,
@@ -132,8 +145,10 @@ def build_base(run: Run, base: Base, given: BaseInputs) -> Candidate:
             kernel=pin.kernel, kernel_devel=" ".join(pin.kernel_devel), modules=dict(pin.modules)
         ),
         evidence=_evidence(modules, digest_of(log)),
+        facts=base_facts(
+            run.files, base, pin, modules, packages=packages, timestamp=run.timestamp, options={}
+        ),
     )
-    return to_candidate(run, built)
 
 
 def write_context(context: Path, base: Base, modules: tuple[BuiltModule, ...], trust: Trust) -> Path:

@@ -1,13 +1,8 @@
-"""What a build was made from, collected for its provenance: files by digest, packages, builder stages.
-
-Rules: a file is named as it lies in the image repository and hashed as it lies there now, once a run; a file
-that cannot be read is left out, for the build itself has said so or did not need it.
-"""
+"""What a build was made from, collected for its provenance: files by digest, packages, builder stages."""
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from pipeline.domain.canonical import Json
@@ -18,47 +13,11 @@ from pipeline.domain.oci import digest_of
 from pipeline.domain.pin import Pin
 from pipeline.domain.provenance import BuildFacts
 from pipeline.verbs.module_stages import BuiltModule, package_word
-from pipeline.verbs.stages import digest_of as digest_of_file
+from pipeline.verbs.source_files import SourceFiles
 
-SETTINGS = "pipeline.toml"
 PINS = "pins.toml"
 
 _ECOSYSTEMS = {"apt": "deb/debian", "dnf": "rpm/centos"}
-
-
-class SourceFiles:
-    """Digests of the image repository's files; safe to use from several threads.
-
-    Args:
-        images: The images folder; its parent is the repository.
-        release_keys: Files in it that hosts trust.
-    """
-
-    def __init__(self, images: Path, release_keys: Sequence[str] = ()) -> None:
-        self.images = images.resolve()
-        self.root = self.images.parent
-        self.common = tuple(f"{self.images.name}/{name}" for name in (SETTINGS, *release_keys))
-        self._known: dict[str, Digest | None] = {}
-
-    def digests(self, names: Iterable[str]) -> dict[str, Digest]:
-        """Return the digests of files named from the repository's top."""
-        found = {name: self._digest(name) for name in names}
-        return {name: digest for name, digest in found.items() if digest is not None}
-
-    def folder(self, folder: Path) -> dict[str, Digest]:
-        """Return the digests of all files below a folder of the repository."""
-        top = folder.resolve()
-        if not top.is_relative_to(self.root):
-            return {}
-        paths = sorted(path for path in top.rglob("*") if path.is_file())
-        return self.digests(str(path.relative_to(self.root)) for path in paths)
-
-    def _digest(self, name: str) -> Digest | None:
-        if name not in self._known:
-            self._known[name] = None
-            with contextlib.suppress(OSError):
-                self._known[name] = digest_of_file(self.root / name)
-        return self._known[name]
 
 
 def upstream_facts(

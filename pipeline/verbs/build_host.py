@@ -19,9 +19,12 @@ from pipeline.domain.layer import layer_of
 from pipeline.domain.placement import TreeEntry, place
 from pipeline.domain.record import Candidate, Parent
 from pipeline.domain.tree import FileType
-from pipeline.verbs.candidates import Built, to_candidate
+from pipeline.verbs.build_facts import instance_facts
+from pipeline.verbs.built import Built
+from pipeline.verbs.candidates import to_candidate
 from pipeline.verbs.ports import Run
-from pipeline.verbs.stages import EngineStage, digest_of, run_engine
+from pipeline.verbs.source_files import digest_of
+from pipeline.verbs.stages import EngineStage, run_engine
 
 _ARCHIVE = "host.tar"
 
@@ -88,5 +91,6 @@ def build_with_engine(
         pins=parent.pins,
         evidence={"log build": digest_of(log)},
         own=frozenset(entry.path for entry in placement.entries if entry.type is not FileType.DIRECTORY),
+        facts=instance_facts(run.files, host, timestamp=timestamp, options={}),
     )
     return to_candidate(run, built)

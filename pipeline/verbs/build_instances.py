@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import datetime as dt
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from pipeline.domain.append import BaseImage
@@ -20,14 +20,15 @@ from pipeline.domain.fleet import FleetResult, InstanceResult, Outcome
 from pipeline.domain.gate import Finding, GateResult
 from pipeline.domain.image import Digest, ImageRef
 from pipeline.domain.oci import load
-from pipeline.domain.record import Candidate, GateRecord, Parent, candidates
+from pipeline.domain.record import Candidate, GateRecord, candidates
 from pipeline.domain.rootfs.render import render
 from pipeline.domain.trust import Trust
 from pipeline.errors import GateRefusedError, InterruptedRunError, PipelineError, StateError
 from pipeline.verbs.assemble import BasePaths, HostOrder, HostResult, Store, assemble, load_base
 from pipeline.verbs.build_host import build_with_engine
-from pipeline.verbs.candidates import Built, describe, package_set, require_parent
+from pipeline.verbs.candidates import require_parent
 from pipeline.verbs.examination import Examination, Overlays, settled
+from pipeline.verbs.host_proof import HostBatch, ProvesHosts
 from pipeline.verbs.ports import Run
 
 _TITLE = "org.opencontainers.image.title"
@@ -44,6 +45,7 @@ class Fleet:
         trust: Keys and scopes that all hosts have.
         jobs: Hosts examined at once.
         stop: When set, no further request is begun.
+        prover: Makes what proves the hosts of one base.
     """
 
     store: Store
@@ -52,6 +54,7 @@ class Fleet:
     trust: Trust
     jobs: int
     stop: threading.Event
+    prover: Callable[[HostBatch], ProvesHosts]
 
 
 def build_instances(run: Run, hosts: Sequence[Instance], fleet: Fleet) -> FleetResult:
@@ -113,7 +116,7 @@ class _OnBase:
     base: BaseImage
     known: dict[str, Digest]
     examination: Examination
-    started: dt.datetime
+    proof: ProvesHosts
 
     @classmethod
     def of(
@@ -125,11 +128,14 @@ class _OnBase:
         known: dict[str, Digest],
         slots: threading.Semaphore,
     ) -> _OnBase:
+        started = run.clock()
         parent = require_parent(run, hosts[0])
+        base = load_base(parent.repository.at(parent.digest), fleet.store)
+        named = {host.name: host for host in hosts}
         examination = Examination(
             run=run,
             base=parent,
-            hosts={host.name: host for host in hosts},
+            hosts=named,
             known=known,
             overlays=fleet.overlays,
             slots=slots,
@@ -140,10 +146,21 @@ class _OnBase:
             hosts=hosts,
             fleet=fleet,
             parent=parent,
-            base=load_base(parent.repository.at(parent.digest), fleet.store),
+            base=base,
             known=known,
             examination=examination,
-            started=run.clock(),
+            proof=fleet.prover(
+                HostBatch(
+                    run=run,
+                    base=parent,
+                    hosts=named,
+                    examined=examination.done,
+                    paths=fleet.paths.table(base),
+                    records=run.ledger.read(),
+                    timestamp=_timestamp(base),
+                    started=started,
+                )
+            ),
         )
 
     def build(self) -> dict[str, tuple[InstanceResult, Candidate | None]]:
@@ -164,9 +181,10 @@ class _OnBase:
             base=self.base,
             store=self.fleet.store,
             paths=self.fleet.paths,
-            timestamp=self._timestamp(),
+            timestamp=_timestamp(self.base),
             stop=self.fleet.stop,
             examine=self.examination,
+            prove=self.proof,
         )
         return {host.name: self._result(host, one) for host, one in zip(hosts, results, strict=True)}
 
@@ -179,13 +197,6 @@ class _OnBase:
             labels={_TITLE: f"{host.line}/{host.name}"},
         )
 
-    def _timestamp(self) -> int:
-        created = load(self.base.config, f"the config of {self.base.ref}").get("created")
-        try:
-            return int(dt.datetime.fromisoformat(str(created)).timestamp())
-        except ValueError:
-            return 0
-
     def _result(self, host: Instance, one: HostResult) -> tuple[InstanceResult, Candidate | None]:
         examined = self.examination.done.get(host.name)
         report = examined.report if examined is not None else None
@@ -195,19 +206,7 @@ class _OnBase:
         # Pushed by a run that did not come to record it: for the ledger it is new.
         outcome = one.outcome if examined is None else Outcome.BUILT
         result = InstanceResult(host=host, outcome=outcome, image=one.image, report=report, kept=one.kept)
-        if examined is None:
-            return result, None
-        built = Built(
-            image=host,
-            local="",
-            kernel=self.parent.pins.kernel if self.parent.pins is not None else None,
-            started=self.started,
-            parent=Parent(image=f"{self.parent.line}/{self.parent.image}", digest=self.parent.digest),
-            pins=self.parent.pins,
-            evidence={"layer": one.layer},
-        )
-        packages = package_set(examined.packages)
-        return result, describe(self.run, built, one.image, examined.report.results, packages)
+        return result, self.proof.done.get(host.name)
 
     def _by_engine(self, host: Instance) -> tuple[InstanceResult, Candidate | None]:
         try:
@@ -217,7 +216,7 @@ class _OnBase:
                 self.parent,
                 entries=self._order(host).tree(),
                 paths=self.fleet.paths.table(self.base),
-                timestamp=self._timestamp(),
+                timestamp=_timestamp(self.base),
             )
         except InterruptedRunError:
             raise
@@ -238,6 +237,15 @@ class _OnBase:
             report=CheckReport(tier=host.tier, results=tuple(_answer(gate) for gate in candidate.gates)),
         )
         return result, None if known else candidate
+
+
+def _timestamp(base: BaseImage) -> int:
+    """Return the date of a base's files, which its hosts' files bear too."""
+    created = load(base.config, f"the config of {base.ref}").get("created")
+    try:
+        return int(dt.datetime.fromisoformat(str(created)).timestamp())
+    except ValueError:
+        return 0
 
 
 def _answer(gate: GateRecord) -> GateResult:

@@ -11,11 +11,14 @@ from pipeline.domain.catalogue import Upstream
 from pipeline.domain.definition import Bootstrap
 from pipeline.domain.image import ImageRef
 from pipeline.domain.record import Candidate, Origin
-from pipeline.verbs.candidates import Built, describe, examine, to_candidate
+from pipeline.verbs.build_facts import upstream_facts
+from pipeline.verbs.built import Built
+from pipeline.verbs.candidates import describe, examine, package_set, to_candidate
 from pipeline.verbs.check import require
 from pipeline.verbs.mirror import MirrorOrder, MirrorResult
 from pipeline.verbs.ports import Bootstrapper, Run
-from pipeline.verbs.stages import EngineStage, digest_of, run_engine, run_stage
+from pipeline.verbs.source_files import digest_of
+from pipeline.verbs.stages import EngineStage, run_engine, run_stage
 
 LATEST = "latest"
 
@@ -39,11 +42,16 @@ def build_upstream(
         RegistryError: A registry failed.
     """
     if isinstance(image.source, Bootstrap):
-        return _bootstrap(run, image, image.source, bootstrapper)
+        return to_candidate(run, bootstrap(run, image, image.source, bootstrapper))
     return _mirror(run, image, mirroring)
 
 
-def _bootstrap(run: Run, image: Upstream, source: Bootstrap, bootstrapper: Bootstrapper) -> Candidate:
+def bootstrap(run: Run, image: Upstream, source: Bootstrap, bootstrapper: Bootstrapper) -> Built:
+    """Make an upstream image from packages, up to the engine's own store.
+
+    Raises:
+        BuildFailedError: A stage failed.
+    """
     started = run.clock()
     name = f"{image.line}/{image.name}"
     context = run.folders.folder(f"context {name}")
@@ -64,13 +72,14 @@ def _bootstrap(run: Run, image: Upstream, source: Bootstrap, bootstrapper: Boots
             name=f"shape {name}",
             context=context,
             file=context / containerfile.name,
-            arguments={"LINKS": links},
+            arguments={"LINKS": links, "TIMESTAMP": str(run.timestamp)},
             tag=local,
             squash=True,
         ),
     )
     logs = {"log bootstrap": digest_of(bootstrapped), "log shape": digest_of(shaped)}
-    return to_candidate(run, Built(image=image, local=local, kernel=None, started=started, evidence=logs))
+    facts = upstream_facts(run.files, image, timestamp=run.timestamp, options={})
+    return Built(image=image, local=local, kernel=None, started=started, evidence=logs, facts=facts)
 
 
 def _mirror(run: Run, image: Upstream, mirroring: Mirroring) -> Candidate:
@@ -90,11 +99,13 @@ def _mirror(run: Run, image: Upstream, mirroring: Mirroring) -> Candidate:
             local=local,
             kernel=None,
             started=started,
+            facts=upstream_facts(run.files, image, timestamp=run.timestamp, options={}),
             origin=Origin(reference=str(wanted), digest=result.digest),
         )
-        report, packages = examine(run, built)
+        report, packages = examine(run, image, local, kernel=None)
         require(report)
-    return describe(run, built, result.destination, report.results, packages)
+    finish = run.prover.prepare(run, built, packages)
+    return finish(describe(run, built, result.destination, report.results, package_set(packages)), report)
 
 
 def parse_source(text: str) -> ImageRef:

@@ -1,15 +1,13 @@
-"""Turns a built image into a candidate: gates, push, read-back, record.
+"""Turns a built image into a candidate: gates, inventory and boot, push, read-back, evidence, record.
 
 Order: nothing is pushed before every gate let it go on; nothing is recorded before the registry gave back
-the digest that was pushed. A crash in between leaves at most an unrecorded candidate tag, never a record
-of an image that is not there.
+the digest that was pushed and holds the evidence. A crash in between leaves at most an unrecorded candidate
+tag, never a record of an image that is not there.
 """
 
 from __future__ import annotations
 
-import datetime as dt
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 
 from pipeline.domain.canonical import Json, canonical_digest
 from pipeline.domain.catalogue import AnyImage
@@ -18,72 +16,61 @@ from pipeline.domain.gate import GateResult, Package, Subject
 from pipeline.domain.gates.registry import all_gates
 from pipeline.domain.image import Digest, ImageRef, candidate_tag
 from pipeline.domain.packages import installed_packages
-from pipeline.domain.record import Candidate, GateRecord, Origin, Parent, RecordedPins, candidates
+from pipeline.domain.record import Candidate, GateRecord, candidates
 from pipeline.errors import NotFoundError, RegistryError
+from pipeline.verbs.built import Built
 from pipeline.verbs.check import check, require
 from pipeline.verbs.ports import Ledger, Run
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Built:
-    """An image the engine holds, not yet a candidate.
+def examine(
+    run: Run, image: AnyImage, local: str, *, kernel: str | None, own: frozenset[str] | None = None
+) -> tuple[CheckReport, tuple[Package, ...] | None]:
+    """Run every gate on a local image; return the report and its packages.
 
-    Attributes:
-        image: Its definition.
-        local: Its local tag.
+    Args:
+        run: The run.
+        image: The definition it is measured by.
+        local: The engine's name of the image.
         kernel: Kernel release it must have, None where nothing is pinned.
-        started: When its build began, UTC.
-        parent, origin, pins: See `record.Candidate`.
-        evidence: Name to digest of what proves it so far.
         own: Paths of an instance's own layer, see `gate.Subject`.
     """
-
-    image: AnyImage
-    local: str
-    kernel: str | None
-    started: dt.datetime
-    parent: Parent | None = None
-    origin: Origin | None = None
-    pins: RecordedPins | None = None
-    evidence: Mapping[str, Digest] = field(default_factory=dict)
-    own: frozenset[str] | None = None
-
-
-def examine(run: Run, built: Built) -> tuple[CheckReport, Digest | None]:
-    """Run every gate on a local image; return the report and the digest of its package set."""
-    expected = run.catalogue.expectations(built.image, built.kernel)
+    expected = run.catalogue.expectations(image, kernel)
 
     def inside(argv: Sequence[str], *, stdin: str = "", timeout: float = 120.0) -> object:
-        return run.engine.run(built.local, argv, stdin=stdin, timeout=timeout)
+        return run.engine.run(local, argv, stdin=stdin, timeout=timeout)
 
-    with run.open_tree(built.local) as tree:
+    with run.open_tree(local) as tree:
         packages = installed_packages(tree, inside)  # type: ignore[arg-type]
         subject = Subject(
-            tier=built.image.tier,
+            tier=image.tier,
             tree=tree,
             inside=inside,  # type: ignore[arg-type]
             packages=packages,
             expected=expected,
             now=run.clock(),
-            own=built.own,
+            own=own,
         )
-        return check(subject, all_gates()), package_set(packages)
+        return check(subject, all_gates()), packages
 
 
 def to_candidate(run: Run, built: Built) -> Candidate:
-    """Check, push and describe an image; the caller records it.
+    """Check, push, prove and describe an image; the caller records it.
 
     Raises:
         GateRefusedError: A gate said no, or could not be checked; nothing was pushed.
+        SbomError: Its SBOM lacks something.
+        BootTestError: It does not boot; nothing was pushed.
         RegistryError: The registry refused it, or holds something else under the tag afterwards.
     """
     name = f"{built.image.line}/{built.image.name}"
     with run.reporter.stage(f"gates {name}"):
-        report, packages = examine(run, built)
+        report, packages = examine(run, built.image, built.local, kernel=built.kernel, own=built.own)
         require(report)
+    finish = run.prover.prepare(run, built, packages)
     with run.reporter.stage(f"push {name}"):
-        ref = _push(run, built)
-    return describe(run, built, ref, report.results, packages)
+        ref = push(run, built)
+    return finish(describe(run, built, ref, report.results, package_set(packages)), report)
 
 
 def describe(
@@ -137,7 +124,13 @@ def require_parent(run: Run, image: AnyImage) -> Candidate:
     return parent
 
 
-def _push(run: Run, built: Built) -> ImageRef:
+def push(run: Run, built: Built) -> ImageRef:
+    """Push a built image under its candidate tag; return tag and digest.
+
+    Raises:
+        NotFoundError: The engine has lost it.
+        RegistryError: The registry refused it, or holds something else under the tag afterwards.
+    """
     identity = run.engine.id_of(built.local)
     if identity is None:
         raise NotFoundError(f"the engine has lost {built.local}", hint="build again")

@@ -9,7 +9,7 @@ from pipeline.domain.checks import CheckReport
 from pipeline.domain.image import ImageRef
 from pipeline.domain.record import Candidate, candidates
 from pipeline.errors import UsageError
-from pipeline.verbs.candidates import Built, examine
+from pipeline.verbs.candidates import examine
 from pipeline.verbs.ports import PinStore, Run
 
 
@@ -32,8 +32,7 @@ def check_ref(
     with run.reporter.stage(f"pull {ref.repository}"):
         local = run.engine.pull(ref.repository.at(digest))
     with run.reporter.stage(f"gates {ref.repository}"):
-        built = Built(image=definition, local=local, kernel=kernel, started=run.clock())
-        report, _ = examine(run, built)
+        report, _ = examine(run, definition, local, kernel=kernel)
     return report
 
 

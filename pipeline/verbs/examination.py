@@ -18,6 +18,7 @@ from typing import Protocol
 
 from pipeline.domain.catalogue import Instance
 from pipeline.domain.checks import CheckReport
+from pipeline.domain.evidence import EvidenceKind
 from pipeline.domain.gate import CommandResult, Inside, Package, Subject, Verdict
 from pipeline.domain.gates.registry import all_gates
 from pipeline.domain.image import Digest, Tier
@@ -30,6 +31,9 @@ from pipeline.domain.walked import WalkedTree
 from pipeline.verbs.assemble import Assembled
 from pipeline.verbs.check import check, require
 from pipeline.verbs.ports import Run
+
+PROOF = frozenset({EvidenceKind.SBOM, EvidenceKind.DIFF, EvidenceKind.GATES, EvidenceKind.PROVENANCE})
+"""Evidence without which no host's image is as it should be."""
 
 
 class Overlays(Protocol):
@@ -154,7 +158,7 @@ def settled(
 ) -> dict[str, Digest]:
     """Return the hosts whose newest candidate would be let go on today as it was then, with its digest.
 
-    Every gate there is must have answered, and what was waived must be waived still.
+    Every gate there is must have answered, what was waived must be waived still, and it must be proved.
 
     Args:
         records: The ledger.
@@ -167,7 +171,7 @@ def settled(
     found: dict[str, Digest] = {}
     for host in hosts:
         one = newest.get((host.line, host.name))
-        if one is None or not one.ok or str(one.repository) != at(host):
+        if one is None or not one.ok or str(one.repository) != at(host) or not one.evidence.keys() >= PROOF:
             continue
         answered = {gate.gate for gate in one.gates}
         waived = {gate.gate for gate in one.gates if gate.verdict is Verdict.WAIVED}

@@ -17,7 +17,8 @@ from pipeline.domain.image import Digest
 from pipeline.domain.manifest import Manifest, build_manifest
 from pipeline.errors import BuildFailedError, PipelineError
 from pipeline.verbs.ports import Run
-from pipeline.verbs.stages import EngineStage, digest_of, run_engine
+from pipeline.verbs.source_files import digest_of
+from pipeline.verbs.stages import EngineStage, run_engine
 
 OUT = "/out"
 """Where a builder stage leaves what it offers."""

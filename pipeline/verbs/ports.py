@@ -11,14 +11,17 @@ from pathlib import Path
 from typing import Protocol
 
 from pipeline.domain.catalogue import Catalogue
+from pipeline.domain.checks import CheckReport
 from pipeline.domain.definition import Bootstrap
 from pipeline.domain.events import Reporter
-from pipeline.domain.gate import CommandResult
+from pipeline.domain.gate import CommandResult, Package
 from pipeline.domain.image import Digest, ImageRef
 from pipeline.domain.oci import Descriptor
 from pipeline.domain.pin import PinFile
-from pipeline.domain.record import Builder, LedgerReader, LedgerWriter, SourceState
+from pipeline.domain.record import Builder, Candidate, LedgerReader, LedgerWriter, SourceState
 from pipeline.domain.tree import Tree
+from pipeline.verbs.built import Built
+from pipeline.verbs.source_files import SourceFiles
 
 
 class BuildEngine(Protocol):
@@ -107,6 +110,20 @@ class PinStore(Protocol):
         """Replace the pins."""
 
 
+class Finish(Protocol):
+    """Makes a pushed candidate's evidence."""
+
+    def __call__(self, candidate: Candidate, report: CheckReport) -> Candidate:
+        """Make and store all of it; return the candidate with its hashes."""
+
+
+class Prover(Protocol):
+    """Proves images that the engine holds."""
+
+    def prepare(self, run: Run, built: Built, packages: tuple[Package, ...] | None) -> Finish:
+        """Judge what can be judged before the push; return what makes the evidence after it."""
+
+
 Opener = Callable[[str], AbstractContextManager[Tree]]
 """Opens a local image's files for reading."""
 
@@ -123,6 +140,8 @@ class Run:
         author: Name for the ledger.
         timestamp: Seconds since the epoch that built files bear.
         clock: Tells the time, UTC, whole seconds.
+        files: Digests of the image repository's files.
+        prover: Makes evidence.
     """
 
     catalogue: Catalogue
@@ -137,3 +156,5 @@ class Run:
     author: str
     timestamp: int
     clock: Callable[[], dt.datetime]
+    files: SourceFiles
+    prover: Prover

@@ -24,7 +24,7 @@ from pipeline.domain.reproducible import (
 )
 from pipeline.errors import GateRefusedError, NotFoundError
 from pipeline.verbs.assemble import Assembled, BasePaths, HostOrder, Store, assemble, load_base
-from pipeline.verbs.candidates import Built
+from pipeline.verbs.built import Built
 from pipeline.verbs.ports import Run
 
 _TITLE = "org.opencontainers.image.title"

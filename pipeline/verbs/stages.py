@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import hashlib
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipeline.domain.image import Digest
 from pipeline.domain.logs import first_error
 from pipeline.errors import BuildFailedError
 from pipeline.verbs.ports import Run
+from pipeline.verbs.source_files import digest_of
 
 Work = Callable[[Path, Callable[[str], None]], int]
 """Does a stage's work: given the log and a listener for lines, returns an exit code."""
@@ -65,12 +64,6 @@ def run_engine(run: Run, stage: EngineStage, *, cancel: threading.Event | None =
         )
 
     return run_stage(run, stage.name, work)
-
-
-def digest_of(path: Path) -> Digest:
-    """Return the digest of a file's bytes."""
-    with path.open("rb") as file:
-        return Digest(f"sha256:{hashlib.file_digest(file, 'sha256').hexdigest()}")
 
 
 def _lines(log: Path) -> list[str]:

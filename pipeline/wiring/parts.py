@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from pipeline.verbs.build_instances import Fleet
     from pipeline.verbs.mirror import MirrorOrder, MirrorResult
     from pipeline.verbs.ports import Run
+    from pipeline.wiring.proofs import ProofParts
 
 _TOOLS_FOLDER = ".tools"
 _CAP_SYS_RESOURCE = 24
@@ -142,20 +143,34 @@ class Parts:
             insecure=self.catalogue.settings.registry.insecure,
         )
 
-    def fleet(self, jobs: int) -> Fleet:
-        """Return what hosts' images need beside a run."""
+    @cached_property
+    def proofs(self) -> ProofParts:
+        """What proves candidates."""
+        from pipeline.wiring.proofs import ProofParts  # noqa: PLC0415
+
+        return ProofParts(self)
+
+    def fleet(self, jobs: int, *, boot: bool) -> Fleet:
+        """Return what hosts' images need beside a run; `boot` has each booted."""
         from pipeline.adapters.basepaths import BasePathCache  # noqa: PLC0415
         from pipeline.adapters.overlaid import OverlaidContainers  # noqa: PLC0415
         from pipeline.verbs.build_instances import Fleet  # noqa: PLC0415
+        from pipeline.verbs.host_proof import HostBatch, HostProof  # noqa: PLC0415
         from pipeline.verbs.trust import read_trust  # noqa: PLC0415
+
+        workshop = self.proofs.workshop(frozenset())
+
+        def prover(batch: HostBatch) -> HostProof:
+            return HostProof(workshop=workshop, batch=batch, boot=boot)
 
         return Fleet(
             store=self.registry,
-            paths=BasePathCache(self.state / "cache" / "base-paths", self.registry),
+            paths=BasePathCache(self.state / "cache" / "base-paths", self.registry, self.proofs.tables),
             overlays=OverlaidContainers(self.engine),
             trust=read_trust(self.catalogue.settings, self.images),
             jobs=jobs,
             stop=self.stop,
+            prover=prover,
         )
 
     def registry_at(self, host: str, *, insecure: bool) -> Registry:
@@ -205,6 +220,14 @@ class Parts:
         identity = job or f"{_user()}@{socket.gethostname()}"
         return Builder(identity=identity, host=f"{kind}, {platform.machine()}, Linux {platform.release()}")
 
+    @property
+    def remote(self) -> str:
+        """Address of the repository that holds the definitions; "" for none."""
+        name = self.catalogue.settings.ledger.remote
+        argv = ["git", "-C", str(self.images.resolve()), "remote", "get-url", "--", name]
+        done = self.processes.run(argv, check=False)
+        return done.stdout.strip() if done.code == 0 else ""
+
     @cached_property
     def source(self) -> SourceState:
         """Git state of the definitions."""
@@ -237,9 +260,14 @@ class Parts:
             yield MountedTree(root)
 
     @contextlib.contextmanager
-    def run(self) -> Iterator[Run]:
-        """Open a building run; at its end, however it ends, nothing of it is left but its logs."""
+    def run(self, *, boots: frozenset[Tier] = frozenset({Tier.BASE})) -> Iterator[Run]:
+        """Open a building run; at its end, however it ends, nothing of it is left but its logs.
+
+        Images of the tiers `boots` are booted before they are pushed.
+        """
         from pipeline.verbs.ports import Run  # noqa: PLC0415
+        from pipeline.verbs.proof import EngineProver  # noqa: PLC0415
+        from pipeline.verbs.source_files import SourceFiles  # noqa: PLC0415
 
         timestamp = self.timestamp()
         with self.stopping(), self.workspace.opened():
@@ -256,6 +284,8 @@ class Parts:
                 author=self.author[0],
                 timestamp=timestamp,
                 clock=self.clock,
+                files=SourceFiles(self.images, self.catalogue.settings.signing.release_keys),
+                prover=EngineProver(workshop=self.proofs.workshop(boots)),
             )
 
     @contextlib.contextmanager

@@ -24,15 +24,16 @@ from pipeline.adapters.snapshots import Snapshots
 from pipeline.adapters.toc import TocStore
 from pipeline.domain.image import Digest, ImageRef, Repository
 from pipeline.domain.placement import TreeEntry
+from pipeline.domain.provenance import BuildFacts
 from pipeline.domain.reproducible import Cause, Comparison
 from pipeline.domain.tree import FileType
 from pipeline.errors import AssemblyError
 from pipeline.verbs.assemble import HostOrder, assemble, load_base
-from pipeline.verbs.candidates import Built
+from pipeline.verbs.built import Built
 from pipeline.verbs.ports import Run
 from pipeline.verbs.reproduce import assemble_again, build_again
 from pipeline.verbs.stages import EngineStage, run_engine
-from pipeline.wiring import _limits
+from pipeline.wiring import container_limits
 
 pytestmark = pytest.mark.engine
 TIMESTAMP = 1_700_000_000
@@ -70,7 +71,7 @@ class Bench:
             program="podman",
             runtime="auto",
             network="host",
-            limits=_limits(),
+            limits=container_limits(),
             registries_conf=conf,
         )
         self.engine = Engine(processes, profile)
@@ -106,7 +107,13 @@ class Bench:
             squash=True,
         )
         run_engine(self.run, stage)
-        return Built(image=self.image, local=tag, kernel=None, started=NOW)
+        return Built(
+            image=self.image,
+            local=tag,
+            kernel=None,
+            started=NOW,
+            facts=BuildFacts(definition="", timestamp=0),
+        )
 
     def push(self, _: Run, built: Built) -> ImageRef:
         ref = self.repository.tagged(f"candidate-{built.local.rpartition(':')[2]}")

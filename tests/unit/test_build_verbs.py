@@ -27,6 +27,7 @@ from pipeline.errors import (
     SignatureError,
 )
 from pipeline.verbs.build import build_bases, build_upstreams
+from pipeline.verbs.examination import PROOF
 from pipeline.verbs.mirror import MirrorOrder, MirrorResult
 from pipeline.verbs.pin import pin
 from pipeline.verbs.trust import read_trust
@@ -67,8 +68,10 @@ def test_a_base_is_built_pushed_read_back_and_recorded_in_this_order(yard: Yard)
     assert happened[:1] + happened[3:] == [
         "pull debian-13",
         f"build assemble {K}",
+        "prepare base",
         "push base",
         "resolve base",
+        "prove base",
         "record base",
     ]
     assert yard.world.records[-1] == made
@@ -94,7 +97,7 @@ def test_the_record_holds_all_that_was_built_from_what(yard: Yard) -> None:
     assert made.pins is not None
     assert (made.pins.kernel, dict(made.pins.modules)) == (K, VERSIONS)
     assert made.pins.kernel_devel == f"linux-headers-{K}=6.12.94-1"
-    assert set(made.evidence) == {"log assemble", "log nvidia", "log zfs"}
+    assert set(made.evidence) == {"log assemble", "log nvidia", "log zfs", *PROOF}
     assert made.evidence["log zfs"] == sha(f"making zfs for {K}\n")
     assert made.gates
     assert made.ok
@@ -137,6 +140,7 @@ def test_the_final_stage_gets_kernel_and_userspace_in_exact_versions(yard: Yard)
         "KERNEL": K,
         "KERNEL_PACKAGES": f"linux-image-{K}=6.12.94-1",
         "PACKAGES": "zfsutils-linux=2.3.9-1 tmux",
+        "TIMESTAMP": "1700000000",
     }
 
 
@@ -317,11 +321,13 @@ def test_an_upstream_is_bootstrapped_shaped_pushed_and_recorded(tmp_path: Path) 
     assert yard.world.happened == [
         "bootstrap trixie",
         "build assemble",
+        "prepare debian-13",
         "push debian-13",
         "resolve debian-13",
+        "prove debian-13",
         "record debian-13",
     ]
-    assert set(made.evidence) == {"log bootstrap", "log shape"}
+    assert set(made.evidence) == {"log bootstrap", "log shape", *PROOF}
     assert made.parent is None
     assert made.pins is None
 
@@ -363,7 +369,12 @@ def test_a_mirrored_upstream_is_recorded_with_its_origin_and_its_digest(tmp_path
     assert made.origin is not None
     assert made.origin.reference == "quay.io/centos-bootc/centos-bootc:stream10"
     assert made.digest == made.origin.digest == sha("vendor's index")
-    assert yard.world.happened == ["pull debian-13", "record debian-13"]
+    assert yard.world.happened == [
+        "pull debian-13",
+        "prepare debian-13",
+        "prove debian-13",
+        "record debian-13",
+    ]
 
 
 def test_a_vendor_s_bad_signature_records_nothing(tmp_path: Path) -> None:

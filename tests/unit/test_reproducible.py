@@ -17,6 +17,7 @@ from pipeline.domain.diff.layered import LayeredSnapshot
 from pipeline.domain.diff.snapshot import FileFacts, LayerSize
 from pipeline.domain.image import Digest, ImageRef
 from pipeline.domain.placement import TreeEntry
+from pipeline.domain.provenance import BuildFacts
 from pipeline.domain.reproducible import (
     Cause,
     Comparison,
@@ -30,7 +31,7 @@ from pipeline.domain.toc import LayerToc, escaped, line_of
 from pipeline.domain.tree import FileType
 from pipeline.errors import GateRefusedError, NotFoundError
 from pipeline.render.reproducible import SHOWN, to_json, to_text
-from pipeline.verbs.candidates import Built
+from pipeline.verbs.built import Built
 from pipeline.verbs.ports import Run
 from pipeline.verbs.reproduce import build_again, require_same
 
@@ -247,7 +248,13 @@ class Pair:
         self.snapshots: tuple[LayeredSnapshot, ...] = ()
         engine = _Ids(self)
         self.again = dataclasses.replace(yard.run, engine=engine)  # type: ignore[arg-type]
-        self.first = Built(image=yard.base, local="first", kernel=None, started=NOW)
+        self.first = Built(
+            image=yard.base,
+            local="first",
+            kernel=None,
+            started=NOW,
+            facts=BuildFacts(definition="", timestamp=0),
+        )
 
     def make(self, run: Run) -> Built:
         assert run is self.again
