@@ -199,6 +199,13 @@ class SbomError(PipelineError):
     meaning = "an SBOM is not valid or not complete"
 
 
+class HostError(PipelineError):
+    """A host cannot be reached, is not what it must be, or did not come back as it was told to."""
+
+    exit_code = 24
+    meaning = "a host cannot be reached, refuses, or did not come back as wanted"
+
+
 class InternalError(PipelineError):
     """A fault of this program; the report's path is in the message."""
 

@@ -1,0 +1,34 @@
+"""A host that bootc manages, reached through an access."""
+
+from __future__ import annotations
+
+from pipeline.adapters.host_common import Steps
+from pipeline.adapters.hostaccess import HostAccess
+from pipeline.domain.hostcontrol.bootc import parse_bootc
+from pipeline.domain.hostcontrol.state import HostState, System
+
+STATUS = ("bootc", "status", "--json")
+TIMERS = ("bootc-fetch-apply-updates.timer", "rpm-ostreed-automatic.timer", "uupd.timer")
+"""What is known to update such hosts by itself."""
+
+
+class BootcHost(Steps):
+    """Drives bootc on one host.
+
+    Args:
+        access: The way onto it.
+    """
+
+    system = System.BOOTC
+
+    def __init__(self, access: HostAccess) -> None:
+        super().__init__(access)
+
+    def state(self) -> HostState:
+        """Return what the host runs, has staged and could fall back to.
+
+        Raises:
+            HostError: The host cannot be reached or its answer is not understood.
+            ToolFailedError: bootc failed.
+        """
+        return parse_bootc(self.must(STATUS).stdout, self.timers(TIMERS))
