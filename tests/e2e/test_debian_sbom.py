@@ -26,6 +26,7 @@ from pipeline.domain.sbom.document import Identity, ParentImage
 from pipeline.domain.sbom.inheritance import inherit, load_base
 from pipeline.domain.sbom.inventory import Expected
 from pipeline.domain.sbom.part import Organisation
+from pipeline.domain.sbom.score import as_json, scorecard
 from pipeline.domain.sbom.validation import validate
 from pipeline.domain.tree import FileType
 from pipeline.errors import SbomError
@@ -160,6 +161,13 @@ def test_the_image_s_kernel_is_what_modules_depend_on(base: Opened, sbom: bytes)
 
 def test_the_same_image_gives_the_same_bytes(base: Opened, sbom: bytes) -> None:
     assert base.sbom() == sbom
+
+
+def test_it_scores_what_the_goal_asks(sbom: bytes) -> None:
+    card: Any = as_json(scorecard(json.loads(sbom), schema_valid=True))
+    points = {one["name"]: (one["points"], one["best"]) for one in card["ratings"]}
+    assert points["ntia"] == (700, 700)
+    assert points["sbomqs"][0] >= 900
 
 
 def test_a_module_the_sbom_leaves_out_is_refused(base: Opened, sbom: bytes) -> None:

@@ -25,7 +25,7 @@ from sbomkit import (
     opened,
     scan,
 )
-from trees import File, Link, MemoryTree
+from trees import Content, File, Link, MemoryTree
 
 from pipeline.domain.canonical import parse_canonical
 from pipeline.domain.gate import CommandResult
@@ -230,6 +230,36 @@ def test_images_of_quadlets_are_listed_by_digest() -> None:
 )
 def test_a_quadlet_names_an_image(text: str, expected: list[str]) -> None:
     assert [one["name"] for one in quadlet_images({"/q.container": text.encode()})] == expected
+
+
+def test_a_drop_in_of_a_quadlet_counts() -> None:
+    path = "/etc/containers/systemd/users/2001/web.container.d/10-image.conf"
+    tree = base_tree(
+        **{path: "[Container]\nImage=quay.io/other/web:2\n", "/etc/containers/x.conf": "Image=no"}
+    )
+    images = [one["name"] for one in content(tree)["components"] if one["type"] == "container"]
+    assert images == ["docker.io/envoyproxy/envoy", "quay.io/other/web"]
+
+
+def test_two_architectures_of_a_package_have_their_own_files() -> None:
+    document = scan()
+    for arch in ("amd64", "i386"):
+        purl = f"pkg:deb/debian/zlib1g@1?arch={arch}&distro=debian-13"
+        document["components"].append({**component("zlib1g", "1"), "purl": purl, "bom-ref": arch})
+    files: dict[str, Content] = {
+        f"{INFO}/zlib1g:amd64.list": "/usr/lib/x86/libz.so\n",
+        f"{INFO}/zlib1g:i386.list": "/usr/lib/i386/libz.so\n",
+        "/usr/lib/x86/libz.so": b"\x7fELF 64",
+        "/usr/lib/i386/libz.so": b"\x7fELF 32",
+    }
+    tree = base_tree(**files)
+    parts = [one for one in content(tree, document)["components"] if one["name"] == "zlib1g"]
+    hashed = {one["purl"]: one["hashes"][0]["content"] for one in parts}
+    digest = hashlib.sha256(b"\x7fELF 32").hexdigest()
+    line = f"{digest}  /usr/lib/i386/libz.so\n"
+    wanted = hashlib.sha256(line.encode()).hexdigest()
+    assert hashed["pkg:deb/debian/zlib1g@1?arch=i386&distro=debian-13"] == wanted
+    assert len(set(hashed.values())) == 2
 
 
 def test_compositions_say_what_is_complete() -> None:

@@ -8,6 +8,7 @@ design. The digest-free form lets completeness be judged before anything is push
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -37,6 +38,7 @@ from pipeline.domain.tree import Entry, FileType, Tree
 _LARGEST = 4 << 30
 CHANGING = ("/etc/", "/var/", "/run/", "/usr/lib/sysimage/")
 """What differs on a host, or is the database itself: no part of a package's hash."""
+_ARCH = re.compile(r"[?&]arch=([A-Za-z0-9_-]+)")
 HASH_OF = f"{OWN}hash:of"
 _HASHED = "lines of sha256sum over the package's files in the image, sorted by path, without /etc and /var"
 
@@ -146,14 +148,15 @@ class _Taker:
     components: dict[str, Part] = field(default_factory=dict)
     dependencies: dict[str, frozenset[str]] = field(default_factory=dict)
     open: set[str] = field(default_factory=set)
-    packages: dict[str, str] = field(default_factory=dict)
+    packages: dict[tuple[str, str], str] = field(default_factory=dict)
 
     def take(self) -> Inventory:
         entries = tuple(self.tree.walk("/"))
         for ref, part in self.scanned.components.items():
             self._add(part, self.scanned.dependencies.get(ref, frozenset()))
             if property_of(part, f"{OWN}package:type") in ("deb", "rpm"):
-                self.packages[str(part["name"])] = ref
+                self.packages[str(part["name"]), ""] = ref
+                self.packages[str(part["name"]), _architecture(ref)] = ref
         self._hash_packages()
         self._hash_found()
         self._take_modules(entries)
@@ -178,7 +181,9 @@ class _Taker:
     def _owner(self, path: str) -> str:
         """Return the reference of the package that owns a file, or ""."""
         owner = self.ownership.owner(path)
-        return "" if owner is None else self.packages.get(owner[0], "")
+        if owner is None:
+            return ""
+        return self.packages.get(owner) or self.packages.get((owner[0], ""), "")
 
     def _hash_packages(self) -> None:
         files: dict[str, dict[str, bytes]] = {}
@@ -226,17 +231,22 @@ class _Taker:
             for ref, part in self.scanned.components.items()
             if property_of(part, f"{OWN}package:type") == "linux-kernel" and part["version"] == release
         ]
-        image = self.packages.get(f"linux-image-{release}")
+        image = self.packages.get((f"linux-image-{release}", ""))
         yield from found or ([image] if image else ())
         for ref in found:
             self._add_kernel(ref, release, image)
 
     def _add_kernel(self, ref: str, release: str, image: str | None) -> None:
         """Give the scanner's kernel the hash of its file and the package it came from."""
-        data = self.tree.read(f"{MODULES}/{release}/vmlinuz", limit=_LARGEST)
-        part = {**self.components[ref], "hashes": hashes(data)}
+        part = self.components[ref]
+        path = next(iter(places(part)), f"{MODULES}/{release}/vmlinuz")
+        if self.tree.entry(path) is not None:
+            part = {**part, "hashes": hashes(self.tree.read(path, limit=_LARGEST))}
         package = self.components.get(image or "", {})
-        part |= {key: package[key] for key in ("supplier", "manufacturer", "licenses") if key in package}
+        part = {
+            **part,
+            **{key: package[key] for key in ("supplier", "manufacturer", "licenses") if key in package},
+        }
         self._add(part, frozenset([image] if image else ()))
 
     def _take_firmware(self, entries: Sequence[Entry]) -> None:
@@ -274,6 +284,11 @@ class _Taker:
         }
         for part in quadlet_images(quadlets):
             self._add(part, known=False)
+
+
+def _architecture(purl: str) -> str:
+    found = _ARCH.search(purl)
+    return found[1] if found else ""
 
 
 def _with(part: Part, name: str, value: str) -> list[Json]:

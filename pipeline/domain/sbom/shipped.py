@@ -244,8 +244,9 @@ def executable_part(entry: Entry, data: bytes) -> Part | None:
 
 
 def is_quadlet(path: str) -> bool:
-    """Whether a file is a quadlet that may name a container image."""
-    return path.startswith(QUADLETS) and path.endswith(_NAMING)
+    """Whether a file is a quadlet, or a drop-in of one, that may name a container image."""
+    unit = path.rpartition("/")[0].removesuffix(".d") if path.endswith(".conf") else path
+    return path.startswith(QUADLETS) and unit.endswith(_NAMING)
 
 
 def quadlet_images(files: Mapping[str, bytes]) -> list[Part]:
