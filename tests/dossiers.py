@@ -263,6 +263,8 @@ GATES = (
 
 def gates_document() -> dict[str, Any]:
     return {
+        "schema": 1,
+        "image": str(records.digest(1)),
         "ok": True,
         "tier": "base",
         "gates": [

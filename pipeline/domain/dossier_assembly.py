@@ -131,7 +131,7 @@ def _gates(candidate: Candidate, documents: Mapping[EvidenceKind, Any]) -> Maybe
     recorded = recorded_gates(candidate)
     if EvidenceKind.GATES not in documents:
         return recorded or Missing(why="neither the record nor the evidence has an answer of any gate")
-    found = _part(documents, EvidenceKind.GATES, read_gates)
+    found = _part(documents, EvidenceKind.GATES, lambda found: read_gates(found, candidate.digest))
     if isinstance(found, Missing):
         return found
     if {(one.gate, one.verdict) for one in found} != {(one.gate, one.verdict) for one in recorded}:

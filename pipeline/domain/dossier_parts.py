@@ -22,12 +22,15 @@ from pipeline.domain.sbom.score import Scorecard, hundredths
 _DRIVER = "device-driver"
 
 
-def read_gates(document: Any) -> tuple[GateLine, ...]:
+def read_gates(document: Any, image: Digest) -> tuple[GateLine, ...]:
     """Return what the gates' document says.
 
     Raises:
-        NotUnderstoodError: It is not the document this program knows.
+        NotUnderstoodError: It is not the document this program knows, or of another image.
     """
+    fields = Fields(document, "gates")
+    if fields.text("image") != str(image):
+        raise NotUnderstoodError(f"it is of another image, {fields.text('image')}")
     return tuple(
         GateLine(
             gate=one.text("gate"),
@@ -35,7 +38,7 @@ def read_gates(document: Any) -> tuple[GateLine, ...]:
             summary=one.text("summary"),
             details=one.texts("details"),
         )
-        for one in Fields(document, "gates").objects("gates")
+        for one in fields.objects("gates")
     )
 
 
