@@ -16,6 +16,8 @@ VERBS: dict[str, Callable[[Parts], int]] = {
     "boot-test": proving.boot_test,
     "diff": proving.diff,
     "evidence": proving.evidence,
+    "review": proving.review,
+    "sbom": proving.sbom,
     "log": keeping.log,
     "schema": keeping.schema,
     "doctor": keeping.doctor,

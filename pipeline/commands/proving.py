@@ -2,9 +2,23 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
 from pipeline.commands.console import console, show, write_out
-from pipeline.errors import UsageError
+from pipeline.errors import PipelineError, SbomError, UsageError
 from pipeline.wiring import Parts
+
+if TYPE_CHECKING:
+    from pipeline.domain.dossier import Missing
+    from pipeline.domain.evidence import EvidenceKind
+    from pipeline.domain.pin import Pin
+    from pipeline.domain.record import Candidate
+    from pipeline.domain.sbom.score import Scorecard
+    from pipeline.domain.vulnerabilities import VulnerabilityReport
+    from pipeline.verbs.review import Review
 
 
 def check(parts: Parts) -> int:
@@ -96,3 +110,119 @@ def evidence(parts: Parts) -> int:
     report = list_evidence(store, record)
     show_evidence(report, console=console(), as_json=options.json)
     return 0 if report.ok else 1
+
+
+def sbom(parts: Parts) -> int:
+    """`sbom REF [-o FILE] [--score]`."""
+    from pipeline.domain.sbom.score import as_json, scorecard  # noqa: PLC0415
+    from pipeline.render.score import show as show_score  # noqa: PLC0415
+    from pipeline.verbs.sbom_ref import plain_scan, sbom_of_ref  # noqa: PLC0415
+
+    options = parts.options
+    named = parts.candidate_ref(options.ref)
+    workshop = parts.proofs.workshop(frozenset())
+    with parts.run() as run:
+        ref = named.repository.at(named.digest or parts.registry_at_ref(named).resolve(named).digest)
+        document = sbom_of_ref(run, workshop, ref, parts.known_candidate(ref))
+        beside = plain_scan(run, workshop, ref) if options.score else {}
+    if options.output or not options.score:
+        write_out(document.data, options.output)
+    if not options.score:
+        return 0
+    ours = scorecard(json.loads(document.data), schema_valid=_fits_schema(document.data))
+    plain = scorecard(beside, schema_valid=_fits_schema(json.dumps(beside).encode()))
+    if options.json:
+        show(parts, [], as_json(ours, plain))
+    else:
+        show_score(ours, console(), beside=plain, other="plain syft")
+    return 0
+
+
+def review(parts: Parts) -> int:
+    """`review CANDIDATE [--html FILE]`."""
+    from pipeline import __version__  # noqa: PLC0415
+    from pipeline.render import dossier as render  # noqa: PLC0415
+    from pipeline.render.html import dossier_html  # noqa: PLC0415
+    from pipeline.verbs.review import review as verb  # noqa: PLC0415
+
+    options = parts.options
+    reports = [_vulnerabilities(path) for path in (options.vulnerabilities, options.before)]
+    record = parts.candidate_record(options.candidate)
+    with parts.reporter.stage(f"review {record.line}/{record.image}"):
+        dossier = verb(record, _review_parts(parts, record), vulnerabilities=reports[0], before=reports[1])
+    if options.html:
+        write_out(dossier_html(dossier, version=__version__).encode(), options.html)
+    if options.json:
+        show(parts, [], render.dossier_json(dossier))
+    elif not options.html:
+        render.show_dossier(dossier, console())
+    return 0
+
+
+def _review_parts(parts: Parts, record: Candidate) -> Review:
+    from pipeline.adapters.commits import GitCommits  # noqa: PLC0415
+    from pipeline.domain.record import candidates  # noqa: PLC0415
+    from pipeline.domain.sbom.score import scorecard  # noqa: PLC0415
+    from pipeline.verbs.evidence import fetch_evidence  # noqa: PLC0415
+    from pipeline.verbs.review import Review  # noqa: PLC0415
+
+    store = parts.proofs.referrers
+
+    class Fetched:
+        """Evidence by the hashes in the ledger."""
+
+        def fetch(self, candidate: Candidate, kind: EvidenceKind) -> bytes:
+            """Return one document."""
+            return fetch_evidence(store, candidate, kind.value)
+
+    def score(document: Mapping[str, Any]) -> Scorecard:
+        return scorecard(document, schema_valid=_fits_schema(json.dumps(document).encode()))
+
+    return Review(
+        documents=Fetched(),
+        commits=GitCommits(parts.images),
+        candidates=candidates(parts.ledger.read()),
+        paths=(record.line,),
+        pin=_pin_of(parts, record),
+        score=score,
+        trend=(),
+        today=parts.clock().date(),
+    )
+
+
+def _pin_of(parts: Parts, record: Candidate) -> Pin | Missing:
+    from pipeline.adapters.pins import Pins  # noqa: PLC0415
+    from pipeline.domain.dossier import Missing  # noqa: PLC0415
+
+    try:
+        line = parts.catalogue.line(record.line)
+        image = line.image(record.image)
+        known = Pins(line.pins).read().pins
+    except PipelineError as error:
+        return Missing(why=error.message)
+    found = [known[one.name] for one in (image, *line.parents(image)) if one.name in known]
+    return found[0] if found else Missing(why="no kernel is pinned for this image or what it is built on")
+
+
+def _vulnerabilities(path: str | None) -> VulnerabilityReport | None:
+    from pipeline.domain.vulnerabilities import parse_vulnerabilities  # noqa: PLC0415
+
+    if path is None:
+        return None
+    try:
+        document = json.loads(Path(path).read_bytes())
+    except (OSError, ValueError) as error:
+        raise UsageError(
+            f"{path} cannot be read as JSON: {error}", hint="give a report of grype, trivy or in CycloneDX"
+        ) from error
+    return parse_vulnerabilities(document, name=path)
+
+
+def _fits_schema(data: bytes) -> bool:
+    from pipeline.domain.sbom.validation import check_schema  # noqa: PLC0415
+
+    try:
+        check_schema(data)
+    except SbomError:
+        return False
+    return True

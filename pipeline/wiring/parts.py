@@ -333,18 +333,23 @@ class Parts:
             NotFoundError: The ledger has no such candidate.
             UsageError: It is neither.
         """
-        from pipeline.domain.record import candidates  # noqa: PLC0415
-
         ref = self.candidate_ref(text)
         digest = ref.digest or self.registry_at_ref(ref).resolve(ref).digest
-        known = [one for one in candidates(self.ledger.read()) if one.digest == digest]
-        found = [one for one in known if one.repository == ref.repository] or known
-        if not found:
+        found = self.known_candidate(ref.repository.at(digest))
+        if found is None:
             raise NotFoundError(
                 f"the ledger has no candidate {ref.repository}@{digest}",
                 hint="`pipeline log` lists the candidates",
             )
-        return found[-1]
+        return found
+
+    def known_candidate(self, ref: ImageRef) -> Candidate | None:
+        """Return the newest record of an image by its digest, of that repository where there are several."""
+        from pipeline.domain.record import candidates  # noqa: PLC0415
+
+        known = [one for one in candidates(self.ledger.read()) if one.digest == ref.digest]
+        found = [one for one in known if one.repository == ref.repository] or known
+        return found[-1] if found else None
 
     def registry_at_ref(self, ref: ImageRef) -> Registry:
         """Return a client of the registry a reference names."""
