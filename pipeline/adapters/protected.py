@@ -15,7 +15,8 @@ from pathlib import Path
 from pipeline.adapters import toml_source
 from pipeline.adapters.gitrepo import NETWORK_TIMEOUT, Answer, GitRepo
 from pipeline.domain.allowed_signers import AllowedSigners, parse_allowed_signers
-from pipeline.domain.approval_settings import ApprovalSettings, ProtectedRules
+from pipeline.domain.approval_settings import ApprovalSettings
+from pipeline.domain.protected_rules import ProtectedRules
 from pipeline.domain.text import plain
 from pipeline.domain.validation import validate
 from pipeline.errors import DefinitionError, LedgerRemoteError, NotFoundError, StateError, UsageError

@@ -7,31 +7,12 @@ warns each time.
 
 from __future__ import annotations
 
-import datetime as dt
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
 from typing import Annotated
 
 from pydantic import Field, model_validator
 
-from pipeline.domain.allowed_signers import PRINCIPAL, AllowedSigners
-from pipeline.domain.approval_rule import (
-    AllOf,
-    AnyOf,
-    AtLeast,
-    EvidenceComplete,
-    GatesPass,
-    NotAuthor,
-    NotBuilder,
-    NotNewcomer,
-    NotOlderThan,
-    NotRejected,
-    OfPredecessor,
-    Part,
-    Rule,
-    Unsafe,
-    VoteTest,
-)
+from pipeline.domain.allowed_signers import PRINCIPAL
 from pipeline.domain.definition import Definition, Name, Pattern, RelativePath, Sentence, Word
 from pipeline.domain.evidence import EvidenceKind
 from pipeline.domain.image import Tier
@@ -48,8 +29,6 @@ Outsider = Annotated[
         4096,
     ),
 ]
-
-_EVIDENCE = (EvidenceKind.SBOM, EvidenceKind.DIFF, EvidenceKind.GATES, EvidenceKind.PROVENANCE)
 
 
 class PeopleTable(Definition):
@@ -174,70 +153,3 @@ class ApprovalSettings(Definition):
     def members(self) -> dict[str, frozenset[str]]:
         """Return role to the people in it."""
         return {role: frozenset(people) for role, people in self.roles.items()}
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ProtectedRules:
-    """What the protected branch says.
-
-    Attributes:
-        settings: Its table `[approval]`.
-        signers: Its list of signers.
-        revoked: Its revoked keys, as ssh-keygen takes them; empty for none.
-        source: Where it was read, with the commit, for people.
-        notices: What a person has to know about that, such as that no remote protects it.
-    """
-
-    settings: ApprovalSettings
-    signers: AllowedSigners
-    revoked: bytes = b""
-    source: str
-    notices: tuple[str, ...] = ()
-
-
-def rule_of(settings: ApprovalSettings, tier: Tier) -> Rule:
-    """Return the rule of one tier, composed of its parts."""
-    table = settings.rule_table(tier)
-    tests = tuple(_tests(table))
-    every = tuple(AtLeast(count=one.at_least, role=one.role, counting=tests) for one in table.people)
-    some = tuple(AtLeast(count=one.at_least, role=one.role, counting=tests) for one in table.any_of)
-    return Rule(
-        approvals=_counted(table, every, some),
-        image=AllOf(
-            (NotRejected(), GatesPass(), EvidenceComplete(_needed(table, tier)), *_switched_off(table))
-        ),
-        people=(*every, *some),
-        ci_identities=frozenset(table.ci_identities),
-    )
-
-
-def _counted(table: RuleTable, every: tuple[AtLeast, ...], some: tuple[AtLeast, ...]) -> Part:
-    if table.unsafe_no_approval:
-        return Unsafe(switch="unsafe_no_approval", lets="nobody has to approve")
-    return AllOf((*every, AnyOf(some))) if some else AllOf(every)
-
-
-def _tests(table: RuleTable) -> Iterator[VoteTest]:
-    if not table.unsafe_builder_may_approve:
-        yield NotBuilder()
-    if not table.unsafe_author_may_approve:
-        yield NotAuthor()
-        yield NotNewcomer()
-    yield NotOlderThan(dt.timedelta(days=table.not_older_than_days))
-    yield OfPredecessor()
-
-
-def _needed(table: RuleTable, tier: Tier) -> frozenset[str]:
-    usual = (*_EVIDENCE, *([EvidenceKind.BOOT_TEST] if tier is Tier.BASE else []))
-    needed = {kind.value for kind in usual} | set(table.evidence)
-    return frozenset(needed - set(table.unsafe_without_evidence))
-
-
-def _switched_off(table: RuleTable) -> Iterator[Unsafe]:
-    if table.unsafe_builder_may_approve:
-        yield Unsafe(switch="unsafe_builder_may_approve", lets="who built the image may approve it")
-    if table.unsafe_author_may_approve:
-        yield Unsafe(switch="unsafe_author_may_approve", lets="who wrote the change may approve it")
-    if table.unsafe_without_evidence:
-        kinds = ", ".join(table.unsafe_without_evidence)
-        yield Unsafe(switch="unsafe_without_evidence", lets=f"evidence may be missing: {kinds}")

@@ -12,10 +12,10 @@ import datetime as dt
 from collections.abc import Callable, Iterator, Sequence
 from typing import Protocol
 
-from pipeline.domain.approval_settings import ProtectedRules, rule_of
 from pipeline.domain.approval_summary import Brief
 from pipeline.domain.approvals import Signed, Vote
 from pipeline.domain.decision import Approval
+from pipeline.domain.protected_rules import ProtectedRules, rule_of
 from pipeline.domain.record import Record
 from pipeline.errors import GateRefusedError, UsageError
 from pipeline.verbs.deciding import Deciding, Proposal, in_order, record_decision, who_signs

@@ -12,9 +12,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
-from pipeline.domain.approval_settings import ProtectedRules
 from pipeline.domain.approvals import Signed, Unproved
 from pipeline.domain.decision import Decided, Decision, Proof
+from pipeline.domain.protected_rules import ProtectedRules
 from pipeline.domain.record import Candidate, Record
 from pipeline.domain.text import plain
 from pipeline.errors import NotFoundError, SignatureError, UsageError

@@ -13,10 +13,10 @@ from typing import Protocol
 
 from pipeline.domain.allowed_signers import AllowedSigners
 from pipeline.domain.approval_rule import Facts, Refusal, Rule
-from pipeline.domain.approval_settings import ProtectedRules, rule_of
 from pipeline.domain.approvals import Proved, Vote, ballot, decisions_about
 from pipeline.domain.decision import Decision, Release
 from pipeline.domain.gate import Verdict
+from pipeline.domain.protected_rules import ProtectedRules, rule_of
 from pipeline.domain.record import Candidate, Record
 from pipeline.errors import GateRefusedError
 

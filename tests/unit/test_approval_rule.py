@@ -24,12 +24,13 @@ from pipeline.domain.approval_rule import (
     NotRejected,
     OfPredecessor,
 )
-from pipeline.domain.approval_settings import ApprovalSettings, rule_of
+from pipeline.domain.approval_settings import ApprovalSettings
 from pipeline.domain.approvals import Ballot, Refused
 from pipeline.domain.decision import Release
 from pipeline.domain.gate import Verdict
 from pipeline.domain.image import Tier
 from pipeline.domain.people import Same
+from pipeline.domain.protected_rules import rule_of
 from pipeline.domain.record import Builder, GateRecord
 
 TWO = AtLeast(count=2, role="managers")
