@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import platform
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,10 +15,20 @@ from pipeline.domain.image import Tier
 from pipeline.domain.offer import Offer
 from pipeline.domain.record import Candidate
 from pipeline.errors import UsageError
+from pipeline.verbs.reproduce import build_again, require_same
 from pipeline.wiring import Parts, day_of, tier_of
 
 if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+    from pipeline.domain.catalogue import Instance
+    from pipeline.domain.reproducible import Comparison
+    from pipeline.verbs.build import Again
+    from pipeline.verbs.build_instances import Fleet
+    from pipeline.verbs.built import Built
     from pipeline.verbs.pin import ByHand
+    from pipeline.verbs.ports import Run
+    from pipeline.verbs.reproduce import Make
 
 
 def plan(parts: Parts) -> int:
@@ -117,11 +127,42 @@ def build(parts: Parts) -> int:
     if tier is Tier.INSTANCE:
         return _build_instances(parts)
     with parts.run() as run:
-        built = _BUILDERS[tier](parts, run)
+        twice = _Twice(parts, run)
+        built = _BUILDERS[tier](parts, run, twice if parts.options.verify_reproducible else None)
     from pipeline.render import candidates as render  # noqa: PLC0415
 
-    show(parts, [render.candidate_table(built)], {"candidates": render.candidates_json(built)})
+    shown, document = _compared(twice.found)
+    data = {"candidates": render.candidates_json(built), **document}
+    show(parts, [render.candidate_table(built), *shown], data)
+    require_same(twice.found)
     return 0
+
+
+class _Twice:
+    """Builds each image a second time and keeps what differs."""
+
+    def __init__(self, parts: Parts, run: Run) -> None:
+        self._parts = parts
+        self._run = run
+        self.found: list[Comparison] = []
+
+    def __call__(self, first: Built, candidate: Candidate, make: Make) -> None:
+        """Build it again."""
+        from pipeline.verbs.candidates import push  # noqa: PLC0415
+        from pipeline.wiring.opening import Opening  # noqa: PLC0415
+
+        images = Opening(self._parts).local
+        with self._parts.run_again(self._run) as again:
+            found = build_again(again, first, candidate.digest, make=make, push=push, images=images)
+        self.found.append(found)
+
+
+def _compared(found: Sequence[Comparison]) -> tuple[list[RenderableType], dict[str, Any]]:
+    from pipeline.render.reproducible import to_json, to_text  # noqa: PLC0415
+
+    if not found:
+        return [], {}
+    return [to_text(one) for one in found], {"reproducible": [to_json(one) for one in found]}
 
 
 def _require_fitting(parts: Parts, tier: Tier) -> None:
@@ -155,12 +196,29 @@ def _build_instances(parts: Parts) -> int:
     with parts.run(boots=boots) as run:
         fleet = parts.fleet(options.jobs or os.cpu_count() or 1, boot=options.boot_test)
         result = build_instances(run, hosts, fleet)
-    show(parts, [render.instance_table(result)], render.instances_json(result))
+        twice = _verified(parts, run, hosts, fleet) if options.verify_reproducible else ()
+    shown, document = _compared(twice)
+    show(parts, [render.instance_table(result), *shown], {**render.instances_json(result), **document})
     require_hosts(result)
+    require_same(twice)
     return 0
 
 
-def _build_upstreams(parts: Parts, run: Any) -> tuple[Candidate, ...]:
+def _verified(parts: Parts, run: Run, hosts: Sequence[Instance], fleet: Fleet) -> tuple[Comparison, ...]:
+    """Read the definitions anew and assemble the hosts again."""
+    from pipeline.adapters.definitions import load  # noqa: PLC0415
+    from pipeline.verbs.build_instances import verify_hosts  # noqa: PLC0415
+
+    for host in hosts:
+        if host.containerfile is not None:
+            run.reporter.note(f"{host.line}/{host.name} has a Containerfile: it is not built twice")
+    anew = load(parts.images, registry=parts.environment.get("PIPELINE_REGISTRY")).line(parts.line.name)
+    named = {host.name for host in hosts}
+    again = [one for one in anew.instances if one.name in named]
+    return verify_hosts(run, again, fleet)
+
+
+def _build_upstreams(parts: Parts, run: Run, again: Again | None) -> tuple[Candidate, ...]:
     from pipeline.adapters.bootstrap import Bootstrapper  # noqa: PLC0415
     from pipeline.domain.plan import select  # noqa: PLC0415
     from pipeline.verbs.build import build_upstreams  # noqa: PLC0415
@@ -171,10 +229,11 @@ def _build_upstreams(parts: Parts, run: Any) -> tuple[Candidate, ...]:
         tuple(image for image in found if isinstance(image, Upstream)),
         bootstrapper=Bootstrapper(parts.processes),
         mirroring=parts.mirroring,
+        again=again,
     )
 
 
-def _build_bases(parts: Parts, run: Any) -> tuple[Candidate, ...]:
+def _build_bases(parts: Parts, run: Run, again: Again | None) -> tuple[Candidate, ...]:
     from pipeline.adapters.pins import Pins  # noqa: PLC0415
     from pipeline.verbs import pin as pins  # noqa: PLC0415
     from pipeline.verbs.build import build_bases  # noqa: PLC0415
@@ -185,10 +244,12 @@ def _build_bases(parts: Parts, run: Any) -> tuple[Candidate, ...]:
     def ask(base: Base, parent: Candidate) -> Offer:
         return pins.ask(run, base, parent, source, arch=platform.machine())
 
-    return build_bases(run, _bases(parts), Pins(parts.line.pins), images=parts.images, holds=holds(ask))
+    return build_bases(
+        run, _bases(parts), Pins(parts.line.pins), images=parts.images, holds=holds(ask), again=again
+    )
 
 
-_BUILDERS: dict[Tier, Callable[[Parts, Any], tuple[Candidate, ...]]] = {
+_BUILDERS: dict[Tier, Callable[[Parts, Run, Again | None], tuple[Candidate, ...]]] = {
     Tier.UPSTREAM: _build_upstreams,
     Tier.BASE: _build_bases,
 }

@@ -22,7 +22,7 @@ from pipeline.domain.trust import Trust, trust_files
 from pipeline.errors import PinError
 from pipeline.verbs.build_facts import base_facts
 from pipeline.verbs.built import Built
-from pipeline.verbs.candidates import require_parent, to_candidate
+from pipeline.verbs.candidates import require_parent
 from pipeline.verbs.module_stages import (
     OUT,
     BuiltModule,
@@ -82,15 +82,6 @@ def inputs(run: Run, base: Base, pins: PinStore, *, images: Path, holds: PinHold
     if pin.upstream_digest != parent.digest:
         holds(base, pin, parent)
     return BaseInputs(pin=pin, trust=trust, parent=parent)
-
-
-def build_base(run: Run, base: Base, given: BaseInputs) -> Candidate:
-    """Build one base, run its gates, prove and push it; the caller records the candidate.
-
-    Raises:
-        PipelineError: As `make_base` and `to_candidate`.
-    """
-    return to_candidate(run, make_base(run, base, given))
 
 
 def make_base(run: Run, base: Base, given: BaseInputs) -> Built:

@@ -21,15 +21,17 @@ from pipeline.domain.gate import Finding, GateResult
 from pipeline.domain.image import Digest, ImageRef
 from pipeline.domain.oci import load
 from pipeline.domain.record import Candidate, GateRecord, candidates
+from pipeline.domain.reproducible import Comparison
 from pipeline.domain.rootfs.render import render
 from pipeline.domain.trust import Trust
 from pipeline.errors import GateRefusedError, InterruptedRunError, PipelineError, StateError
 from pipeline.verbs.assemble import BasePaths, HostOrder, HostResult, Store, assemble, load_base
 from pipeline.verbs.build_host import build_with_engine
-from pipeline.verbs.candidates import require_parent
+from pipeline.verbs.candidates import latest, require_parent
 from pipeline.verbs.examination import Examination, Overlays, settled
 from pipeline.verbs.host_proof import HostBatch, ProvesHosts
 from pipeline.verbs.ports import Run
+from pipeline.verbs.reproduce import assemble_again
 
 _TITLE = "org.opencontainers.image.title"
 
@@ -88,6 +90,48 @@ def build_instances(run: Run, hosts: Sequence[Instance], fleet: Fleet) -> FleetR
         with run.reporter.stage(f"record {len(new)} candidates"):
             run.ledger.append(new)
     return FleetResult(hosts=tuple(found[host.name][0] for host in hosts), candidates=new)
+
+
+def verify_hosts(run: Run, hosts: Sequence[Instance], fleet: Fleet) -> tuple[Comparison, ...]:
+    """Assemble hosts' images again and compare them with their newest candidates; nothing is pushed.
+
+    Args:
+        run: The run.
+        hosts: The hosts, best from definitions that were read anew.
+        fleet: What hosts' images need.
+
+    Raises:
+        NotFoundError: A base has no candidate.
+        RegistryError: The registry failed.
+    """
+    found: list[Comparison] = []
+    for name in dict.fromkeys(host.parent for host in hosts):
+        mine = [host for host in hosts if host.parent == name and host.containerfile is None]
+        if not mine:
+            continue
+        parent = require_parent(run, mine[0])
+        base = load_base(parent.repository.at(parent.digest), fleet.store)
+        newest = {host.name: latest(run.ledger, host.line, host.name) for host in mine}
+        found += assemble_again(
+            [host_order(run, host, fleet.trust) for host in mine],
+            {host: one.digest for host, one in newest.items() if one is not None},
+            base=base,
+            store=fleet.store,
+            paths=fleet.paths,
+            timestamp=_timestamp(base),
+        )
+    return tuple(found)
+
+
+def host_order(run: Run, host: Instance, trust: Trust) -> HostOrder:
+    """Return what is to be assembled for a host."""
+    insecure = run.catalogue.settings.registry.insecure
+    return HostOrder(
+        host=host.name,
+        repository=run.catalogue.repository(host),
+        tree=lambda: render(host, trust, insecure=insecure),
+        labels={_TITLE: f"{host.line}/{host.name}"},
+    )
 
 
 def require_hosts(result: FleetResult) -> None:
@@ -177,7 +221,7 @@ class _OnBase:
         if not hosts:
             return {}
         results = assemble(
-            [self._order(host) for host in hosts],
+            [host_order(self.run, host, self.fleet.trust) for host in hosts],
             base=self.base,
             store=self.fleet.store,
             paths=self.fleet.paths,
@@ -187,15 +231,6 @@ class _OnBase:
             prove=self.proof,
         )
         return {host.name: self._result(host, one) for host, one in zip(hosts, results, strict=True)}
-
-    def _order(self, host: Instance) -> HostOrder:
-        insecure = self.run.catalogue.settings.registry.insecure
-        return HostOrder(
-            host=host.name,
-            repository=self.run.catalogue.repository(host),
-            tree=lambda: render(host, self.fleet.trust, insecure=insecure),
-            labels={_TITLE: f"{host.line}/{host.name}"},
-        )
 
     def _result(self, host: Instance, one: HostResult) -> tuple[InstanceResult, Candidate | None]:
         examined = self.examination.done.get(host.name)
@@ -214,7 +249,7 @@ class _OnBase:
                 self.run,
                 host,
                 self.parent,
-                entries=self._order(host).tree(),
+                entries=host_order(self.run, host, self.fleet.trust).tree(),
                 paths=self.fleet.paths.table(self.base),
                 timestamp=_timestamp(self.base),
             )

@@ -13,7 +13,7 @@ from pipeline.domain.image import ImageRef
 from pipeline.domain.record import Candidate, Origin
 from pipeline.verbs.build_facts import upstream_facts
 from pipeline.verbs.built import Built
-from pipeline.verbs.candidates import describe, examine, package_set, to_candidate
+from pipeline.verbs.candidates import describe, examine, package_set
 from pipeline.verbs.check import require
 from pipeline.verbs.mirror import MirrorOrder, MirrorResult
 from pipeline.verbs.ports import Bootstrapper, Run
@@ -28,22 +28,6 @@ class Mirroring(Protocol):
 
     def __call__(self, order: MirrorOrder, *, insecure_source: bool) -> MirrorResult:
         """Mirror one image; see `verbs.mirror.mirror`."""
-
-
-def build_upstream(
-    run: Run, image: Upstream, *, bootstrapper: Bootstrapper, mirroring: Mirroring
-) -> Candidate:
-    """Build one upstream image, run its gates and push it; the caller records the candidate.
-
-    Raises:
-        BuildFailedError: A stage failed.
-        GateRefusedError: A gate said no.
-        SignatureError: The vendor's signature does not verify.
-        RegistryError: A registry failed.
-    """
-    if isinstance(image.source, Bootstrap):
-        return to_candidate(run, bootstrap(run, image, image.source, bootstrapper))
-    return _mirror(run, image, mirroring)
 
 
 def bootstrap(run: Run, image: Upstream, source: Bootstrap, bootstrapper: Bootstrapper) -> Built:
@@ -82,7 +66,14 @@ def bootstrap(run: Run, image: Upstream, source: Bootstrap, bootstrapper: Bootst
     return Built(image=image, local=local, kernel=None, started=started, evidence=logs, facts=facts)
 
 
-def _mirror(run: Run, image: Upstream, mirroring: Mirroring) -> Candidate:
+def copy_upstream(run: Run, image: Upstream, mirroring: Mirroring) -> Candidate:
+    """Copy a vendor's image, run its gates and prove it; the caller records the candidate.
+
+    Raises:
+        GateRefusedError: A gate said no.
+        SignatureError: The vendor's signature does not verify.
+        RegistryError: A registry failed.
+    """
     assert not isinstance(image.source, Bootstrap)  # noqa: S101 - the caller chose by type
     started = run.clock()
     name = f"{image.line}/{image.name}"

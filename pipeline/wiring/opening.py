@@ -106,6 +106,11 @@ class Opening:
 
         return inside
 
+    @property
+    def local(self) -> Snapshots:
+        """Opens images of the engine's store, by their names."""
+        return self._snapshots(self._parts.registry)
+
     def _snapshots(self, registry: Registry) -> Snapshots:
         from pipeline.adapters.snapshots import Snapshots  # noqa: PLC0415
 

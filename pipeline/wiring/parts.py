@@ -15,6 +15,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -287,6 +288,13 @@ class Parts:
                 files=SourceFiles(self.images, self.catalogue.settings.signing.release_keys),
                 prover=EngineProver(workshop=self.proofs.workshop(boots)),
             )
+
+    @contextlib.contextmanager
+    def run_again(self, first: Run) -> Iterator[Run]:
+        """Open a second run beside one that is under way: folders and tags of its own, all else the same."""
+        workspace = Workspace(self.state, run=f"{self.run_id}-again", remove_image=self._remove_image)
+        with workspace.opened():
+            yield replace(first, folders=workspace)
 
     @contextlib.contextmanager
     def stopping(self) -> Iterator[None]:
