@@ -40,7 +40,7 @@ class GitAuthors:
         if not all(repo.has(commit) for commit in filter(None, (since, until))):
             return None
         wanted = [until] if since is None else [until, f"^{since}"]
-        log = ("log", "-z", "--encoding=UTF-8", f"--format={_FORMAT}")
+        log = ("log", "-z", "--full-history", "--encoding=UTF-8", f"--format={_FORMAT}")
         answer = repo.run(*log, *wanted, "--", *self._specs(repo, paths))
         if answer.code != 0:
             return None

@@ -67,8 +67,9 @@ def facts_of(candidate: Candidate, dossier: Dossier | None = None) -> tuple[str,
 
 def _recorded(candidate: Candidate) -> Iterator[str]:
     waived = [gate.gate for gate in candidate.gates if gate.ok and gate.verdict.value != "pass"]
-    said = f"{len(candidate.gates)} gates passed" if candidate.ok else "the gates did NOT pass"
-    yield f"gates: {said}{', of them waived: ' + ', '.join(waived) if waived else ''}"
+    passed = sum(gate.ok for gate in candidate.gates)
+    exceptions = f", of them waived: {', '.join(waived)}" if waived else ""
+    yield f"gates: {passed} of {len(candidate.gates)} passed{exceptions}"
     yield f"evidence: {', '.join(sorted(candidate.evidence)) or 'NONE'}"
     if candidate.parent is not None:
         yield f"built on: {candidate.parent.image} {candidate.parent.digest}"
