@@ -6,6 +6,7 @@ edit; co-authors of trailers are authors too; what cannot be told in full is Non
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -32,7 +33,11 @@ class GitAuthors:
         Args:
             since: Full id of the predecessor's commit; None for the whole history.
             until: Full id of the candidate's commit; None when it is not known.
-            paths: Only commits that touch one of these; empty for all.
+            paths: Only commits that touch one of these, which lie in the work tree; empty for all.
+
+        Raises:
+            ValueError: A path leads out of the work tree.
+            ToolMissingError: Git is not installed.
         """
         repo = GitRepo.find(self._path)
         if repo is None or until is None or repo.run("rev-parse", "--is-shallow-repository").text != "false":
@@ -48,5 +53,6 @@ class GitAuthors:
 
     def _specs(self, repo: GitRepo, paths: Sequence[str]) -> list[str]:
         top = (repo.work_tree or self._path).resolve()
-        below = (self._path.resolve() / path for path in paths)
+        # git takes no `..` in a path that is literal: it would match nothing, and the list would be short.
+        below = (Path(os.path.normpath(self._path.resolve() / path)) for path in paths)
         return [f":(top,literal){path.relative_to(top).as_posix()}" for path in below]

@@ -48,6 +48,8 @@ def test_only_commits_of_the_named_paths_count(project: Path) -> None:
     assert found.authors(first, last, ["debian"]) == ("Ben <ben@example.org>",)
     both = ("Ben <ben@example.org>", "Cleo <cleo@example.org>")
     assert found.authors(first, last, ["../docs", "debian"]) == both
+    with pytest.raises(ValueError, match="not in the subpath"):
+        found.authors(first, last, ["../../elsewhere"])
 
 
 def test_a_merge_brings_the_authors_of_its_branch(project: Path) -> None:
