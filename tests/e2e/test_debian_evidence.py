@@ -1,4 +1,4 @@
-"""What proves the demo's candidates: every document is there, says what the image is, and can be made again."""
+"""What proves the demo's candidates: every document is there, is true, and can be made again."""
 
 from __future__ import annotations
 
