@@ -8,6 +8,7 @@ where this file is run as `hostmachine.py FOLDER PROGRAM ARGUMENTS…` and keeps
 from __future__ import annotations
 
 import copy
+import datetime as dt
 import fcntl
 import json
 import os
@@ -72,6 +73,7 @@ class Machine:
             "kairos-agent": self._kairos,
             "systemctl": self._systemctl,
             "zpool": self._zpool,
+            "pgrep": self._pgrep,
         }
         program = argv[0]
         if program in {"bootc", "rpm-ostree", "kairos-agent"} and self._absent(program):
@@ -92,6 +94,8 @@ class Machine:
     def _cat(self, path: str) -> Answer:
         if path == BOOT_ID:
             return 0, self.state["boot_id"] + "\n", ""
+        if path == "/proc/stat":
+            return 0, self.stat(), ""
         if path == STATE_FILE and self.state["system"] == "kairos" and not self.state.get("no_record"):
             return 0, self.state_yaml(), ""
         return 1, "", f"cat: {path}: No such file or directory"
@@ -149,6 +153,9 @@ class Machine:
         state["boots"] += 1
         for unit, timer in state["timers"].items():
             timer["active"] = timer["enabled"] and unit not in self._now()["masked"]
+
+    def _pgrep(self, _: list[str]) -> Answer:
+        return (0, "4711\n", "") if self.state.get("at_work") else (1, "", "")
 
     def _zpool(self, words: list[str]) -> Answer:
         if "zpool" not in self.state:
@@ -274,8 +281,17 @@ class Machine:
             if self.state["booted"] == 0:
                 self.state["entries"][1] = self.state["entries"][0]
             self.state["entries"][0] = {**entry(0, reference), "digest": reference.partition("@")[2]}
+            self.state["written"] = self._clock() + 60
             return 0, "", ""
         return 1, "", "No help topic"
+
+    def _clock(self) -> int:
+        started: int = 1_790_000_000 + self.state["boots"] * 1000
+        return started
+
+    def stat(self) -> str:
+        """What the kernel tells of its start."""
+        return f"cpu  1 2 3\nbtime {self._clock()}\nprocesses 9\n"
 
     def state_yaml(self) -> str:
         """The record on the state partition."""
@@ -285,7 +301,8 @@ class Machine:
             source = f"oci://{one['reference']}"
             record = {"source": source, "source-metadata": {"digest": one["digest"]}, "fs": "ext4"}
             found.setdefault(part, {"label": f"COS_{part.upper()}"})[slot] = record
-        return json.dumps({"date": "2026-11-21T12:00:00Z", **found})  # JSON is YAML
+        written = dt.datetime.fromtimestamp(self.state.get("written", 1_780_000_000), dt.UTC)
+        return json.dumps({"date": written.isoformat(), **found})  # JSON is YAML
 
 
 def _image(reference: str) -> State:
@@ -351,8 +368,25 @@ def _kept(folder: Path, argv: list[str]) -> Answer:
                 _save(folder, state)
                 _begin_reboot(folder)
                 return 0, "", ""
-    # A slow command works outside the lock and writes at its end, as a pull does.
-    time.sleep(float((folder / "slow").read_text()) if argv[1:2] in (["switch"], ["rollback"]) else 0)
+    if argv[0] == "pgrep":
+        return (0, "4711\n", "") if list(folder.glob("working-*")) else (1, "", "")
+    if argv[1:2] in (["switch"], ["rollback"], ["rebase"], ["upgrade"]):
+        return _at_work(folder, argv)
+    return _locked(folder, argv)
+
+
+def _at_work(folder: Path, argv: list[str]) -> Answer:
+    """A command that takes long works outside the lock and writes at its end, as a pull does."""
+    mark = folder / f"working-{os.getpid()}"
+    mark.touch()
+    try:
+        time.sleep(float((folder / "slow").read_text()))
+        return _locked(folder, argv)
+    finally:
+        mark.unlink()
+
+
+def _locked(folder: Path, argv: list[str]) -> Answer:
     with (folder / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         machine = Machine(json.loads((folder / "state.json").read_text()))
@@ -366,6 +400,7 @@ def _save(folder: Path, state: State) -> None:
     (folder / "state.new").write_text(json.dumps(state))
     (folder / "state.new").rename(folder / "state.json")
     (folder / "boot_id").write_text(state["boot_id"] + "\n")
+    (folder / "stat").write_text(Machine(state).stat())
     if state["system"] == "kairos":
         (folder / "state.yaml").write_text(Machine(state).state_yaml())
 

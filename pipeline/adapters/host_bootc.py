@@ -31,4 +31,5 @@ class BootcHost(Steps):
             HostError: The host cannot be reached or its answer is not understood.
             ToolFailedError: bootc failed.
         """
-        return parse_bootc(self.must(STATUS).stdout, self.timers(TIMERS))
+        busy = self.at_work("-x", "bootc")
+        return parse_bootc(self.must(STATUS).stdout, self.timers(TIMERS), busy)

@@ -92,6 +92,19 @@ class Steps:
             return ()
         return parse_pools(self.good(argv, answer).stdout)
 
+    def at_work(self, how: str, pattern: str) -> str:
+        """Return which process is changing the host's images, or "".
+
+        To be asked before the status is: a toggle that an interrupted run left under way is then either seen
+        here or done and seen there, and so never pressed twice.
+
+        Raises:
+            HostError: The host cannot be reached.
+        """
+        answer = self.access.ask(("pgrep", how, pattern), timeout=_QUICK_SECONDS)
+        found = plain(" ".join(answer.stdout.split()), 60)
+        return f"{pattern.replace('[k]', 'k')} (process {found})" if answer.code == 0 else ""
+
     def timers(self, units: Sequence[str]) -> tuple[Timer, ...]:
         """Return the update timers that exist, each with whether the service of its name is at work.
 

@@ -177,7 +177,7 @@ def switch_host(
         journal.note(order, Step.WANTED)
     run = _Run(driver, order.target, waiting, on_step)
     try:
-        after = _carry_out(run, order, journal)
+        after = _carry_out(run, order, journal, plan.state)
     except InterruptedRunError:
         run.resume()
         raise
@@ -196,9 +196,8 @@ def switch_host(
     )
 
 
-def _carry_out(run: _Run, order: HostOrder, journal: Journal) -> HostState:
+def _carry_out(run: _Run, order: HostOrder, journal: Journal, state: HostState) -> HostState:
     while True:
-        state = run.look()
         run.require_right_boot(state)
         if prepared(state, order.target):
             journal.note(order, Step.STAGED)
@@ -206,6 +205,7 @@ def _carry_out(run: _Run, order: HostOrder, journal: Journal) -> HostState:
         if not steps:
             return state
         run.carry_out(run.next_of(steps, state), state)
+        state = run.look()
 
 
 def _note_failure(journal: Journal, order: HostOrder, error: PipelineError) -> None:

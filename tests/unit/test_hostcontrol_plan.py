@@ -121,7 +121,8 @@ def test_rpm_ostree_has_the_same_rules_and_its_own_commands() -> None:
 def test_kairos_goes_to_its_fallback_and_makes_it_durable() -> None:
     def state(slot: int) -> HostState:
         machine = Machine(machine_state("kairos", 3, 2, 1, booted=slot))
-        return parse_kairos(("active_boot", "passive_boot", "recovery_boot")[slot], machine.state_yaml())
+        boot = ("active_boot", "passive_boot", "recovery_boot")[slot]
+        return parse_kairos(boot, machine.state_yaml(), 1_790_000_000)
 
     assert actions(state(0), 3) == []
     assert actions(state(0), 2) == ["select", "reboot", "make-durable"]
@@ -166,7 +167,7 @@ def test_every_action_is_planned_somewhere() -> None:
         plan_for(bootc(timers=(TIMER,)), target(2)),
         plan_for(bootc(), target(7)),
         plan_for(bootc(staged=entry(7, held=True)), target(7)),
-        plan_for(parse_kairos("active_boot", kairos.state_yaml()), target(2)),
+        plan_for(parse_kairos("active_boot", kairos.state_yaml(), 1_790_000_000), target(2)),
     ]
     assert {step.action for steps in plans for step in steps} == set(Action)
 

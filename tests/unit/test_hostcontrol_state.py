@@ -165,11 +165,33 @@ def test_rpm_ostree_staged_layered_busy_and_branches() -> None:
     assert (branch.digest, branch.reference) == (None, "fedora:fedora/42/x86_64/silverblue")
 
 
+STARTED = 1_790_000_000
+
+
 def kairos(slot: int = 0, *, record: bool = True) -> HostState:
     machine = Machine(machine_state("kairos", 3, 2, 1, booted=slot))
-    return parse_kairos(
-        machine.run(["kairos-agent", "state", "get", "boot"])[1], machine.state_yaml() if record else None
-    )
+    boot = machine.run(["kairos-agent", "state", "get", "boot"])[1]
+    return parse_kairos(boot, machine.state_yaml() if record else None, STARTED)
+
+
+def test_kairos_runs_the_old_image_until_it_reboots_after_an_upgrade() -> None:
+    machine = Machine(machine_state("kairos", 3, 2, 1))
+    machine.run(["kairos-agent", "upgrade", "--source", f"oci:{REPOSITORY}@{digest(7)}"])
+    found = parse_kairos("active_boot", machine.state_yaml(), STARTED)
+    assert of(found)["booted"] == digest(3)
+    assert found.next is not None
+    assert found.next.digest == Digest(digest(7))
+    after = parse_kairos("active_boot", machine.state_yaml(), STARTED + 1000)
+    assert of(after) == {"booted": digest(7), "fallback": digest(3), "other": digest(1)}
+
+
+@pytest.mark.parametrize("date", [None, "yesterday", 7, [], "2026-13-01T00:00:00Z"])
+def test_kairos_without_a_date_does_not_tell_what_runs(date: object) -> None:
+    record = {"date": date, "state": {"active": {"source": f"oci://{REPOSITORY}@{digest(5)}"}}}
+    found = parse_kairos("active_boot", json.dumps(record), STARTED)
+    assert of(found)["booted"] == "?"
+    assert found.next is not None
+    assert found.next.digest == Digest(digest(5))
 
 
 def test_kairos_slots() -> None:
@@ -188,7 +210,7 @@ def test_kairos_without_its_record_knows_no_image() -> None:
 
 
 def test_kairos_from_a_live_medium_runs_nothing_that_can_be_switched() -> None:
-    found = parse_kairos("livecd_boot", None)
+    found = parse_kairos("livecd_boot", None, STARTED)
     assert (found.booted, found.read_only) == (None, True)
 
 
@@ -198,7 +220,7 @@ def test_kairos_takes_the_digest_that_was_asked_for() -> None:
             "active": {"source": f"oci://{REPOSITORY}@{digest(5)}", "source-metadata": {"digest": digest(6)}}
         }
     }
-    found = parse_kairos("active_boot", json.dumps(record)).booted
+    found = parse_kairos("active_boot", json.dumps(record), STARTED).next
     assert found is not None
     assert found.digest == Digest(digest(5))
 
@@ -206,4 +228,4 @@ def test_kairos_takes_the_digest_that_was_asked_for() -> None:
 @pytest.mark.parametrize("record", ["[]", "a: [", "1", "!!python/object:os.system {}", "x" * 300_000])
 def test_a_broken_record_is_refused(record: str) -> None:
     with pytest.raises(HostError):
-        parse_kairos("active_boot", record)
+        parse_kairos("active_boot", record, STARTED)

@@ -151,6 +151,15 @@ def test_a_queued_rollback_of_someone_else_is_not_undone_by_the_toggle() -> None
     assert ledger.steps == ["wanted", "booted"]
 
 
+def test_a_host_that_is_at_work_is_left_alone() -> None:
+    machine, ledger = Machine(machine_state("bootc", 2, 1, at_work=True)), MemoryLedger()
+    with pytest.raises(HostError, match="right now: bootc"):
+        switch(machine, ledger, order(1))
+    assert (ledger.steps, machine.count("bootc", "rollback")) == ([], 0)
+    with pytest.raises(HostError, match="right now: kairos-agent upgrade"):
+        switch(Machine(machine_state("kairos", 3, 2, 9, at_work=True)), ledger, order(1))
+
+
 WAYS: dict[str, State] = {
     "toggle": machine_state("bootc", 2, 1),
     "switch": machine_state("bootc", 3, 2),

@@ -14,8 +14,13 @@ from pipeline.domain.hostcontrol.state import BootEntry, HostState, System, Time
 _ORDERS = {"default": False, "rollback": True}
 
 
-def parse_bootc(text: str, timers: tuple[Timer, ...] = ()) -> HostState:
+def parse_bootc(text: str, timers: tuple[Timer, ...] = (), busy: str = "") -> HostState:
     """Return the state a status document tells.
+
+    Args:
+        text: The document, JSON.
+        timers: What updates the host by itself.
+        busy: What the host was doing to its images just before it was asked, or "".
 
     Raises:
         HostError: It is no JSON object, or a value has another type than the document's form says.
@@ -35,6 +40,7 @@ def parse_bootc(text: str, timers: tuple[Timer, ...] = ()) -> HostState:
         queued=queued,
         unknown=frozenset(absent | ({"queued"} if queued is None else set())),
         read_only=status.flag("readOnly") is True,
+        busy=busy,
         timers=timers,
     )
 

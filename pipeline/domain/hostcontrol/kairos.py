@@ -3,11 +3,15 @@
 Rules: slots are `active`, `passive` and `recovery`; `kairos-agent state get boot` names the one that runs,
 `state.yaml` on the state partition what each was installed from. The next boot takes the active slot, unless
 one boot of another entry was selected, which nothing on the host tells; so what runs as passive is never
-taken for durable. An upgrade writes the active slot and, when that one runs, keeps it as passive.
+taken for durable. An upgrade writes the active slot and, when that one runs, keeps it as passive: a record
+younger than the boot therefore names as passive what runs, and as active what the next boot takes. A record
+without a date does not tell what runs.
 """
 
 from __future__ import annotations
 
+import dataclasses
+import datetime as dt
 from collections.abc import Mapping
 from typing import Any
 
@@ -23,23 +27,27 @@ _PLACES = ((ACTIVE, "state"), (PASSIVE, "state"), (RECOVERY, "recovery"))
 _LIMIT = 256 << 10
 
 
-def parse_kairos(boot: str, record: str | None) -> HostState:
+def parse_kairos(boot: str, record: str | None, started: int | None, busy: str = "") -> HostState:
     """Return the state.
 
     Args:
         boot: What `kairos-agent state get boot` printed, such as `active_boot`.
         record: Content of `state.yaml`, or None where the host has none.
+        started: When the host booted, in seconds since 1970, or None where it does not tell.
+        busy: What the host was doing to its images just before it was asked, or "".
 
     Raises:
         HostError: The record is no YAML of the known form.
     """
     slot = boot.strip().removesuffix("_boot")
-    entries = _entries(record)
+    document = _parsed(record)
+    entries = _entries(document)
     known = slot in entries
+    runs = _running(slot, entries, document.get("date"), started) if known else None
     others = tuple(entry for name, entry in entries.items() if name not in (slot, ACTIVE, PASSIVE))
     return HostState(
         system=System.KAIROS,
-        booted=entries[slot] if known else None,
+        booted=runs,
         staged=entries[ACTIVE] if slot != ACTIVE else None,
         fallback=entries[PASSIVE] if slot != PASSIVE else None,
         next=entries[ACTIVE],
@@ -47,11 +55,31 @@ def parse_kairos(boot: str, record: str | None) -> HostState:
         queued=None,
         unknown=frozenset({"queued"}),
         read_only=not known,
+        busy=busy,
     )
 
 
-def _entries(record: str | None) -> dict[str, BootEntry]:
-    document = _parsed(record)
+def _running(slot: str, entries: Mapping[str, BootEntry], written: object, started: int | None) -> BootEntry:
+    if slot != ACTIVE:
+        return entries[slot]
+    moment = _seconds(written)
+    if moment is None or started is None:
+        return BootEntry(slot=slot)
+    return dataclasses.replace(entries[PASSIVE], slot=slot) if moment >= started else entries[slot]
+
+
+def _seconds(written: object) -> float | None:
+    """Return a record's date in seconds since 1970; YAML may have made a time of it already."""
+    try:
+        moment = dt.datetime.fromisoformat(written) if isinstance(written, str) else written
+    except ValueError:
+        return None
+    if not isinstance(moment, dt.datetime):
+        return None
+    return moment.replace(tzinfo=moment.tzinfo or dt.UTC).timestamp()
+
+
+def _entries(document: Mapping[str, Any]) -> dict[str, BootEntry]:
     return {slot: _entry(slot, _inner(_inner(document, place), slot)) for slot, place in _PLACES}
 
 
