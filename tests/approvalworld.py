@@ -22,7 +22,7 @@ from pipeline.domain.gate import Verdict
 from pipeline.domain.record import Candidate, SourceState
 from pipeline.verbs.approve import approve
 from pipeline.verbs.deciding import Deciding, Proposal
-from pipeline.verbs.standing import Known, Standing, stand
+from pipeline.verbs.standing import Known, Standing, Standings
 
 SETTINGS = """
 [approval]
@@ -155,11 +155,9 @@ class World:
         )
 
     def stand(self, one: Candidate, now: dt.datetime | None = None, **known: object) -> Standing:
-        records = self.ledger().read()
-        return stand(
-            one, records, self.rules().read(), SshSignatures(PROCESSES), now=now or self.now,
-            known=self.known(one, **known),  # type: ignore[arg-type]
-        )  # fmt: skip
+        rules, records = self.rules().read(), self.ledger().read()
+        found = Standings(records, rules, SshSignatures(PROCESSES), now=now or self.now)
+        return found.of(one, self.known(one, **known))  # type: ignore[arg-type]
 
     def why(self, one: Candidate, now: dt.datetime | None = None, **known: object) -> str:
         """Everything that keeps a candidate from its release, in words."""

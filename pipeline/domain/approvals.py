@@ -10,11 +10,13 @@ there are enough is for `approval_rule` to say.
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TypeAlias
 
 from pipeline.domain.decision import Approval, Decided, Decision, Rejection, Withdrawal
+from pipeline.domain.image import Digest
 from pipeline.domain.oci import digest_of
 from pipeline.domain.record import Candidate, Record
 from pipeline.domain.record_codec import stamp
@@ -38,8 +40,6 @@ class Unproved:
 
 Proved: TypeAlias = Signed | Unproved
 """What became of a decision's proof."""
-
-NOT_LOOKED_AT = Unproved(why="its proof was not checked")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,36 +99,68 @@ class Ballot:
     rejections: tuple[Refused, ...] = ()
 
 
-def decisions_about(candidate: Candidate, records: Sequence[Record]) -> tuple[Decision, ...]:
-    """Return the decisions whose proofs matter: about the image or the digest, and what undoes those."""
-    found = [
-        record
-        for record in records
-        if isinstance(record, Approval | Rejection) and _touches(record, candidate)
-    ]
-    ids = {record.id for record in found}
-    undone = [record for record in records if isinstance(record, Withdrawal) and record.approval in ids]
-    return (*found, *undone)
+class Entry:
+    """A decision of the ledger; its id and its statement's hash are made when first wanted."""
+
+    def __init__(self, decision: Decision) -> None:
+        self.decision = decision
+
+    @cached_property
+    def id(self) -> str:
+        """Id of its record."""
+        return self.decision.id
+
+    @cached_property
+    def statement(self) -> Digest:
+        """Hash of what its proof covers."""
+        return digest_of(self.decision.statement())
 
 
-def ballot(
-    candidate: Candidate, records: Sequence[Record], proofs: Mapping[str, Proved], now: dt.datetime
-) -> Ballot:
-    """Return the ballot of a candidate.
+class Decisions:
+    """All decisions of a ledger, found by image and by digest, so that many images cost one look each."""
+
+    def __init__(self, records: Iterable[Record]) -> None:
+        self._about: dict[str | Digest, dict[int, Entry]] = {}
+        self._withdrawals: dict[str, list[Entry]] = {}
+        for place, record in enumerate(records):
+            if isinstance(record, Approval | Rejection):
+                entry = Entry(record)
+                for one in record.decided:
+                    self._about.setdefault(one.name, {})[place] = entry
+                    self._about.setdefault(one.digest, {})[place] = entry
+            elif isinstance(record, Withdrawal):
+                self._withdrawals.setdefault(record.approval, []).append(Entry(record))
+
+    def about(self, candidate: Candidate) -> tuple[Entry, ...]:
+        """Return approvals and rejections of the image or of the digest, in the ledger's order."""
+        name = f"{candidate.line}/{candidate.image}"
+        found = {**self._about.get(name, {}), **self._about.get(candidate.digest, {})}
+        return tuple(found[place] for place in sorted(found))
+
+    def withdrawals(self, entry: Entry) -> tuple[Entry, ...]:
+        """Return what takes a decision back."""
+        return tuple(self._withdrawals.get(entry.id, ())) if self._withdrawals else ()
+
+
+Prover = Callable[[Entry], Proved]
+"""Tells what became of a decision's proof."""
+
+
+def ballot(candidate: Candidate, decisions: Decisions, prove: Prover, now: dt.datetime) -> Ballot:
+    """Return the ballot of a candidate; only proofs that matter are asked for.
 
     Args:
         candidate: Its record.
-        records: The ledger, oldest first.
-        proofs: Id of a decision's record to what became of its proof; a decision that is not in it is
-            unproved.
+        decisions: Those of the ledger.
+        prove: Tells what became of a decision's proof.
         now: UTC.
     """
-    about = decisions_about(candidate, records)
-    undone = frozenset(_undone(about, proofs))
+    about = decisions.about(candidate)
+    undone = frozenset(_undone(about, decisions, prove))
     votes: list[Vote] = []
     discounted: list[Discounted] = []
-    for approval in (one for one in about if isinstance(one, Approval)):
-        counted = _counted(approval, candidate, undone, proofs.get(approval.id, NOT_LOOKED_AT), now)
+    for entry in about:
+        counted = _counted(entry, candidate, undone, prove, now)
         if isinstance(counted, Vote):
             votes.append(counted)
         elif counted is not None:
@@ -136,24 +168,16 @@ def ballot(
     return Ballot(
         votes=tuple(votes),
         discounted=tuple(discounted),
-        rejections=tuple(_rejections(about, candidate, undone, proofs)),
+        rejections=tuple(_rejections(about, candidate, undone, prove)),
     )
 
 
-def _touches(decision: Approval | Rejection, candidate: Candidate) -> bool:
-    name = f"{candidate.line}/{candidate.image}"
-    return any(one.digest == candidate.digest or one.name == name for one in decision.decided)
-
-
-def _undone(about: Sequence[Decision], proofs: Mapping[str, Proved]) -> Iterator[str]:
+def _undone(about: Sequence[Entry], decisions: Decisions, prove: Prover) -> Iterator[Digest]:
     """Yield the hashes of statements that were taken back."""
-    by_id = {one.id: one for one in about}
-    for withdrawal in (one for one in about if isinstance(one, Withdrawal)):
-        target = by_id[withdrawal.approval]
-        if isinstance(target, Approval) or _may_undo(
-            proofs.get(target.id, NOT_LOOKED_AT), proofs.get(withdrawal.id, NOT_LOOKED_AT)
-        ):
-            yield _statement(target)
+    for target in about:
+        for withdrawal in decisions.withdrawals(target):
+            if isinstance(target.decision, Approval) or _may_undo(prove(target), prove(withdrawal)):
+                yield target.statement
 
 
 def _may_undo(rejection: Proved, withdrawal: Proved) -> bool:
@@ -165,25 +189,24 @@ def _may_undo(rejection: Proved, withdrawal: Proved) -> bool:
     return withdrawal.key == rejection.key or withdrawal.identity == rejection.identity
 
 
-def _statement(decision: Decision) -> str:
-    return digest_of(decision.statement()).value
-
-
 def _counted(
-    approval: Approval, candidate: Candidate, undone: frozenset[str], proof: Proved, now: dt.datetime
+    entry: Entry, candidate: Candidate, undone: frozenset[Digest], prove: Prover, now: dt.datetime
 ) -> Vote | Discounted | None:
-    """Return the vote, why it is none, or nothing where it is an old one about an earlier image."""
+    """Return the vote, why it is none, or nothing for a rejection and an old approval of an earlier image."""
+    approval = entry.decision
+    if not isinstance(approval, Approval):
+        return None
     decided = _decided(approval, candidate)
     if decided is not None and decided.digest != candidate.digest and approval.expires <= now:
         return None
-    why = _mismatch(decided, approval, candidate) or _lapsed(approval, undone, now)
-    if not why and isinstance(proof, Unproved):
-        why = proof.why
-    if why or decided is None or isinstance(proof, Unproved):
+    why = _mismatch(decided, approval, candidate) or _lapsed(entry, approval, undone, now)
+    proof = Unproved(why=why) if why else prove(entry)
+    if isinstance(proof, Unproved):
         claimed = "nobody" if approval.proof is None else approval.proof.identity
-        return Discounted(approval=approval.id, identity=claimed, why=why)
+        return Discounted(approval=entry.id, identity=claimed, why=proof.why)
+    assert decided is not None  # noqa: S101 - without it there is a mismatch
     return Vote(
-        approval=approval.id,
+        approval=entry.id,
         decided=decided,
         identity=proof.identity,
         key=proof.key,
@@ -220,8 +243,8 @@ def _mismatch(decided: Decided | None, approval: Approval, candidate: Candidate)
     return ""
 
 
-def _lapsed(approval: Approval, undone: frozenset[str], now: dt.datetime) -> str:
-    if _statement(approval) in undone:
+def _lapsed(entry: Entry, approval: Approval, undone: frozenset[Digest], now: dt.datetime) -> str:
+    if undone and entry.statement in undone:
         return "it was withdrawn"
     if approval.expires <= now:
         return f"it expired at {stamp(approval.expires)}, now is {stamp(now)}"
@@ -231,15 +254,16 @@ def _lapsed(approval: Approval, undone: frozenset[str], now: dt.datetime) -> str
 
 
 def _rejections(
-    about: Sequence[Decision], candidate: Candidate, undone: frozenset[str], proofs: Mapping[str, Proved]
+    about: Sequence[Entry], candidate: Candidate, undone: frozenset[Digest], prove: Prover
 ) -> Iterator[Refused]:
-    for one in about:
-        if not isinstance(one, Rejection) or _statement(one) in undone:
+    for entry in about:
+        one = entry.decision
+        if not isinstance(one, Rejection) or entry.statement in undone:
             continue
         if any(decided.digest == candidate.digest for decided in one.decided):
             yield Refused(
-                rejection=one.id,
+                rejection=entry.id,
                 identity="nobody" if one.proof is None else one.proof.identity,
                 why=one.why,
-                proved=isinstance(proofs.get(one.id), Signed),
+                proved=isinstance(prove(entry), Signed),
             )

@@ -19,7 +19,7 @@ from pipeline.domain.protected_rules import ProtectedRules, rule_of
 from pipeline.domain.record import Record
 from pipeline.errors import GateRefusedError, UsageError
 from pipeline.verbs.deciding import Deciding, Proposal, in_order, record_decision, who_signs
-from pipeline.verbs.standing import Standing, stand
+from pipeline.verbs.standing import Standing, Standings
 
 EXPIRES = dt.timedelta(days=7)
 """How long an approval counts unless told otherwise."""
@@ -83,8 +83,8 @@ def approve(
         )
 
     def standings(there: Sequence[Record], now: dt.datetime) -> Iterator[Standing]:
-        for one in ordered:
-            yield stand(one.candidate, there, rules, parts.signatures, known=one.known, now=now)
+        found = Standings(there, rules, parts.signatures, now=now)
+        return (found.of(one.candidate, one.known) for one in ordered)
 
     first = draft()
     found = tuple(standings(records, first.time))

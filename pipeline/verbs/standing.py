@@ -7,15 +7,16 @@ does not count; the answer is everything that is missing, not the first of it.
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 from pipeline.domain.allowed_signers import AllowedSigners
 from pipeline.domain.approval_rule import Facts, Refusal, Rule
-from pipeline.domain.approvals import Proved, Vote, ballot, decisions_about
+from pipeline.domain.approvals import Decisions, Entry, Proved, Vote, ballot
 from pipeline.domain.decision import Decision, Release
 from pipeline.domain.gate import Verdict
+from pipeline.domain.image import Tier
 from pipeline.domain.protected_rules import ProtectedRules, rule_of
 from pipeline.domain.record import Candidate, Record
 from pipeline.errors import GateRefusedError
@@ -111,42 +112,53 @@ class Standing:
         return self.counting
 
 
-def stand(
-    candidate: Candidate,
-    records: Sequence[Record],
-    rules: ProtectedRules,
-    signatures: Signatures,
-    *,
-    known: Known,
-    now: dt.datetime,
-) -> Standing:
-    """Return how a candidate stands at a time.
+class Standings:
+    """How the candidates of one ledger stand at one time; each proof is checked once for all of them.
 
     Args:
-        candidate: Its record.
         records: The ledger, oldest first.
         rules: What the protected branch says.
         signatures: Checks proofs.
-        known: What is known beside the ledger.
         now: UTC, whole seconds; for a look back, the time of the release.
     """
-    proofs = {
-        one.id: signatures.check(one, rules.signers, rules.revoked, now)
-        for one in decisions_about(candidate, records)
-    }
-    return Standing(
-        facts=Facts(
-            candidate=candidate,
-            ballot=ballot(candidate, records, proofs, now),
-            predecessor=known.predecessor,
-            authors=known.authors,
-            gates=known.gates,
-            held=known.held,
-            newcomers=known.newcomers,
-            people=rules.settings.who(),
-            roles=rules.settings.members(),
-            signers=rules.signers,
-            now=now,
-        ),
-        rule=rule_of(rules.settings, candidate.tier),
-    )
+
+    def __init__(
+        self, records: Iterable[Record], rules: ProtectedRules, signatures: Signatures, *, now: dt.datetime
+    ) -> None:
+        self._decisions = Decisions(records)
+        self._rules, self._signatures, self._now = rules, signatures, now
+        self._proofs: dict[str, Proved] = {}
+        self._people, self._roles = rules.settings.who(), rules.settings.members()
+        self._rule_of = {tier: rule_of(rules.settings, tier) for tier in Tier}
+
+    def of(self, candidate: Candidate, known: Known) -> Standing:
+        """Return how one candidate stands.
+
+        Args:
+            candidate: Its record.
+            known: What is known beside the ledger.
+        """
+        return Standing(
+            facts=Facts(
+                candidate=candidate,
+                ballot=ballot(candidate, self._decisions, self._proved, self._now),
+                predecessor=known.predecessor,
+                authors=known.authors,
+                gates=known.gates,
+                held=known.held,
+                newcomers=known.newcomers,
+                people=self._people,
+                roles=self._roles,
+                signers=self._rules.signers,
+                now=self._now,
+            ),
+            rule=self._rule_of[candidate.tier],
+        )
+
+    def _proved(self, entry: Entry) -> Proved:
+        if entry.id not in self._proofs:
+            rules = self._rules
+            self._proofs[entry.id] = self._signatures.check(
+                entry.decision, rules.signers, rules.revoked, self._now
+            )
+        return self._proofs[entry.id]

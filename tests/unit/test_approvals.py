@@ -2,31 +2,30 @@ from __future__ import annotations
 
 import dataclasses
 import datetime as dt
+from functools import partial
 
 import pytest
 from approvalkit import CANDIDATE, EVIDENCE, KEYS, LATER, NOW, approval, decided, proof, rejection, withdrawal
 from records import candidate, digest
 
-from pipeline.domain.approvals import Ballot, Proved, Signed, Unproved, ballot, decisions_about
-from pipeline.domain.decision import Decision
+from pipeline.domain.approvals import Ballot, Decisions, Entry, Proved, Signed, Unproved, ballot
 from pipeline.domain.image import Repository, Tier
-from pipeline.domain.record import Record
+from pipeline.domain.record import Candidate, Record
 
+SECOND = dt.timedelta(seconds=1)
 OTHER = candidate(2, image="other", evidence=EVIDENCE)
 
 
-def proofs(*records: Record, bad: str = "") -> dict[str, Proved]:
+def proved(entry: Entry, bad: str = "") -> Proved:
     """Every proof holds, but those of a person who is named."""
-    found: dict[str, Proved] = {}
-    for one in records:
-        if isinstance(one, Decision) and one.proof is not None:
-            holds = Signed(identity=one.proof.identity, key=one.proof.key)
-            found[one.id] = Unproved(why="it is not good") if bad and one.proof.key == KEYS[bad] else holds
-    return found
+    proof = entry.decision.proof
+    if proof is None or (bad and proof.key == KEYS[bad]):
+        return Unproved(why="it is not good")
+    return Signed(identity=proof.identity, key=proof.key)
 
 
-def count(*records: Record, now: dt.datetime = NOW, bad: str = "") -> Ballot:
-    return ballot(CANDIDATE, records, proofs(*records, bad=bad), now)
+def count(*records: Record, now: dt.datetime = NOW, bad: str = "", of: Candidate = CANDIDATE) -> Ballot:
+    return ballot(of, Decisions(records), partial(proved, bad=bad), now)
 
 
 def test_an_approval_of_exactly_this_counts() -> None:
@@ -62,7 +61,7 @@ def test_an_approval_of_anything_else_does_not_count(changed: object, why: str) 
 
 def test_a_candidate_whose_gates_were_edited_has_no_approvals() -> None:
     edited = dataclasses.replace(CANDIDATE, gates=())
-    found = ballot(edited, [CANDIDATE, approval(), edited], proofs(approval()), NOW)
+    found = count(CANDIDATE, approval(), edited, of=edited)
     assert found.votes == ()
     assert "another candidate's record" in found.discounted[0].why
 
@@ -79,7 +78,6 @@ def test_an_expired_one_and_one_of_tomorrow_do_not_count() -> None:
 
 def test_what_is_not_proved_or_was_not_looked_at_does_not_count() -> None:
     assert count(approval(), bad="ben").discounted[0].why == "it is not good"
-    assert "not checked" in ballot(CANDIDATE, [approval()], {}, NOW).discounted[0].why
     assert count(approval(proof=None)).discounted[0].identity == "nobody"
 
 
@@ -131,13 +129,20 @@ def test_old_approvals_of_earlier_images_are_not_told() -> None:
 def test_one_record_approves_many_images_each_for_itself() -> None:
     both = approval("ben", decided(), decided(OTHER))
     assert [one.decided.name for one in count(both).votes] == ["debian/base"]
-    assert ballot(OTHER, [both], proofs(both), NOW).votes[0].decided.name == "debian/other"
+    assert count(both, of=OTHER).votes[0].decided.name == "debian/other"
 
 
-def test_only_decisions_that_matter_have_their_proofs_checked() -> None:
-    mine, foreign = approval(), approval("ben", decided(OTHER))
-    records = [CANDIDATE, mine, foreign, withdrawal(mine), withdrawal(foreign)]
-    assert decisions_about(CANDIDATE, records) == (mine, withdrawal(mine))
+def test_only_proofs_that_matter_are_asked_for() -> None:
+    mine, foreign, late = approval(), approval("ben", decided(OTHER)), approval("dan", expires=LATER + SECOND)
+    asked: list[str] = []
+
+    def prove(entry: Entry) -> Proved:
+        asked.append(entry.id)
+        return proved(entry)
+
+    records = [CANDIDATE, mine, foreign, late, withdrawal(foreign)]
+    assert len(ballot(CANDIDATE, Decisions(records), prove, NOW).votes) == 1
+    assert asked == [mine.id]
 
 
 def test_the_proof_is_no_part_of_the_statement_and_everything_else_is() -> None:
