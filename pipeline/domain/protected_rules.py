@@ -11,10 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from pipeline.domain.allowed_signers import AllowedSigners
-from pipeline.domain.approval_rule import (
-    AllOf,
-    AnyOf,
-    AtLeast,
+from pipeline.domain.approval_parts import (
     EvidenceComplete,
     GatesPass,
     NotAuthor,
@@ -23,11 +20,8 @@ from pipeline.domain.approval_rule import (
     NotOlderThan,
     NotRejected,
     OfPredecessor,
-    Part,
-    Rule,
-    Unsafe,
-    VoteTest,
 )
+from pipeline.domain.approval_rule import AllOf, AnyOf, AtLeast, Part, Rule, Unsafe, VoteTest
 from pipeline.domain.approval_settings import ApprovalSettings, RuleTable
 from pipeline.domain.evidence import EvidenceKind
 from pipeline.domain.image import Tier

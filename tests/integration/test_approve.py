@@ -20,7 +20,15 @@ from pipeline.domain.decision import Approval, Release
 from pipeline.domain.gate import Verdict
 from pipeline.domain.image import Repository
 from pipeline.domain.record import Builder, Candidate, GateRecord
-from pipeline.errors import DefinitionError, GateRefusedError, NotFoundError, PipelineError, UsageError
+from pipeline.domain.release import Seal
+from pipeline.errors import (
+    DefinitionError,
+    GateRefusedError,
+    LedgerRemoteError,
+    NotFoundError,
+    PipelineError,
+    UsageError,
+)
 from pipeline.render.approve import show_briefs, show_decision
 from pipeline.verbs.reject import reject
 from pipeline.verbs.withdraw import withdraw
@@ -193,6 +201,32 @@ def test_a_withdrawn_approval_does_not_count(world: World) -> None:
     copy = dataclasses.replace(made, author="eve")
     world.ledger().append([copy])
     assert "it was withdrawn" in world.why(one)
+
+
+def test_an_approval_that_cannot_be_delivered_is_not_kept_for_later(world: World) -> None:
+    one = world.candidate()
+
+    class Unplugs(Says):
+        def ask(self, text: str) -> bool:
+            world.hub.rename(world.hub.with_name("moved.git"))
+            return True
+
+    with pytest.raises(LedgerRemoteError):
+        world.approve("ben", world.proposal(one), person=Unplugs())
+    assert world.ledger().kept() == ()
+
+
+def test_what_a_release_rests_on_is_not_taken_back(world: World) -> None:
+    one = world.candidate()
+    made = world.approve("ben", world.proposal(one))
+    seal = Seal(
+        time=world.now, author="ben", line="debian", image="base", repository=one.repository, digest=one.digest,
+        version="1.0.0", tier=one.tier, candidate=one.id, approvals=(made.id,), what="w", why="y",
+        approvers=("ben@example.org",),
+    )  # fmt: skip
+    world.ledger().append([seal])
+    with pytest.raises(GateRefusedError, match=r"debian/base v1\.0\.0 was released on the approval"):
+        withdraw(made.id, world.deciding("ben"), why="too late")
 
 
 @pytest.mark.parametrize("name", ["", "abc", "zz" * 32, "0" * 64, "../../etc"])

@@ -10,12 +10,8 @@ from hypothesis import strategies as st
 from records import digest
 
 from pipeline.domain.allowed_signers import AllowedKey, AllowedSigners
-from pipeline.domain.approval_rule import (
-    AllOf,
-    AnyOf,
-    AtLeast,
+from pipeline.domain.approval_parts import (
     EvidenceComplete,
-    Facts,
     GatesPass,
     NotAuthor,
     NotBuilder,
@@ -24,6 +20,7 @@ from pipeline.domain.approval_rule import (
     NotRejected,
     OfPredecessor,
 )
+from pipeline.domain.approval_rule import AllOf, AnyOf, AtLeast, Facts
 from pipeline.domain.approval_settings import ApprovalSettings
 from pipeline.domain.approvals import Ballot, Refused
 from pipeline.domain.decision import Release
