@@ -220,10 +220,20 @@ def test_what_a_release_rests_on_is_not_taken_back(world: World) -> None:
     one = world.candidate()
     made = world.approve("ben", world.proposal(one))
     seal = Seal(
-        time=world.now, author="ben", line="debian", image="base", repository=one.repository, digest=one.digest,
-        version="1.0.0", tier=one.tier, candidate=one.id, approvals=(made.id,), what="w", why="y",
+        time=world.now,
+        author="ben",
+        line=one.line,
+        image=one.image,
+        repository=one.repository,
+        digest=one.digest,
+        version="1.0.0",
+        tier=one.tier,
+        candidate=one.id,
+        approvals=(made.id,),
+        what="w",
+        why="y",
         approvers=("ben@example.org",),
-    )  # fmt: skip
+    )
     world.ledger().append([seal])
     with pytest.raises(GateRefusedError, match=r"debian/base v1\.0\.0 was released on the approval"):
         withdraw(made.id, world.deciding("ben"), why="too late")
