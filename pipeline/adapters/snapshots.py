@@ -27,6 +27,7 @@ from pipeline.domain.tocline import normal, unescaped
 from pipeline.errors import NotFoundError, RegistryError, ToolFailedError
 
 _WORKERS = 2
+_RECENT = 8
 _PIECE = 1 << 20
 _HINT = "the image is damaged; build and push it again"
 
@@ -83,6 +84,7 @@ class Snapshots:
         self._processes = processes
         self._engine = tuple(engine)
         self._environment = environment
+        self._recent: dict[Digest, LayerToc] = {}
 
     def open(self, *images: BaseImage | str) -> tuple[LayeredSnapshot, ...]:
         """Return snapshots of images, which share the tables of the layers they share.
@@ -106,7 +108,13 @@ class Snapshots:
         with ThreadPoolExecutor(_WORKERS) as pool:
             made = pool.map(lambda diff_id: self._table(needed[diff_id]), order)
             tables |= dict(zip(order, made, strict=True))
+        self._remember({diff_id: tables[diff_id] for diff_id in needed})
         return tuple(self._snapshot(image, tables) for image in found)
+
+    def _remember(self, tables: Mapping[Digest, LayerToc]) -> None:
+        """Keep the tables of the last images: the hosts of a fleet stand on the same layers."""
+        kept = {**self._recent, **tables}
+        self._recent = dict(list(kept.items())[-_RECENT:])
 
     def _tables_of_saved(self, image: _Image) -> dict[Digest, LayerToc]:
         """Return the tables of a local image; those that are missing are made in one pass over it."""
@@ -126,7 +134,7 @@ class Snapshots:
 
     def _table(self, layer: _Layer) -> LayerToc:
         if layer.blob is None or self._store.diff_id_of(layer.blob) == layer.diff_id:
-            kept = self._store.table(layer.diff_id)
+            kept = self._recent.get(layer.diff_id) or self._store.table(layer.diff_id)
             if kept is not None:
                 return kept
         return self._store.make(layer.diff_id, layer.archive, blob=layer.blob)

@@ -68,6 +68,23 @@ def test_the_merged_files_are_what_the_layers_lay_down(tmp_path: Path, image: li
 
 
 @a_folder
+@given(image_parts)
+def test_a_folder_lists_the_names_in_it_and_no_others(tmp_path: Path, image: list[list[Part]]) -> None:
+    snapshot = snapshot_of([layer_tar(members) for members in image], tmp_path)
+    paths = [facts.path for facts in snapshot.all()]
+    folders = ["/", *(facts.path for facts in snapshot.all() if facts.type is FileType.DIRECTORY)]
+    for folder in folders:
+        start = folder.rstrip("/") + "/"
+        names = {path[len(start) :] for path in paths if path.startswith(start)}
+        assert set(snapshot.list(folder)) == {name for name in names if "/" not in name}
+
+
+def test_names_that_sort_between_a_folder_and_its_files_are_listed(tmp_path: Path) -> None:
+    layer = layer_tar([part("a", "dir"), part("a-b"), part("a/x"), part("a0")])
+    assert snapshot_of([layer], tmp_path).list("/") == ("a", "a-b", "a0")
+
+
+@a_folder
 @given(layer_parts)
 def test_a_table_is_read_back_as_it_was_written(tmp_path: Path, members: list[Part]) -> None:
     toc = toc_of(layer_tar(members), tmp_path)

@@ -7,6 +7,7 @@ a content is asked of the layer that has it, by hash.
 from __future__ import annotations
 
 import functools
+from bisect import bisect_left
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -83,6 +84,20 @@ class LayeredSnapshot:
         for key in within(self._paths, escaped(path.rstrip("/") or "/")):
             yield facts_of(key, self.stack.lines[key], self.stack.times[key])
 
+    def names(self, folder: bytes) -> Iterator[bytes]:
+        """Yield the names in a folder, written as tables write them; what lies below them is skipped over."""
+        prefix = b"/" if folder == b"/" else folder + b"/"
+        paths: Sequence[bytes] = self._paths
+        at = bisect_left(paths, prefix)
+        while at < len(paths) and paths[at].startswith(prefix):
+            name, below, _ = paths[at][len(prefix) :].partition(b"/")
+            if below:  # its folder has a path of its own, which may not be the one right before
+                at = bisect_left(paths, prefix + name + b"0", at)  # "0" comes right after "/"
+                continue
+            if name:
+                yield name
+            at += 1
+
     def content(self, path: str, *, limit: int) -> bytes:
         """Return the content of the file at a real path.
 
@@ -133,8 +148,9 @@ class _Real:
         return self._snapshot.content(path, limit=limit)
 
     def list(self, path: str) -> tuple[str, ...]:
-        start = len(path.rstrip("/")) + 1
-        return tuple(sorted({facts.path[start:].partition("/")[0] for facts in self._snapshot.below(path)}))
+        return tuple(
+            sorted(unescaped(name) for name in self._snapshot.names(escaped(path.rstrip("/") or "/")))
+        )
 
     def walk(self, top: str = "/") -> Iterator[Entry]:
         found = (_entry(facts) for facts in self._snapshot.below(top))
@@ -164,9 +180,16 @@ def differing(old: LayeredSnapshot, new: LayeredSnapshot) -> tuple[set[bytes], s
     The layers that both have at the bottom are stacked once.
     """
     _share_bottom(old, new)
-    lines = {path for path, _ in old.stack.lines.items() ^ new.stack.lines.items()}
-    times = {path for path, _ in old.stack.times.items() ^ new.stack.times.items()}
+    lines = _unequal(old.stack.lines, new.stack.lines)
+    times = _unequal(old.stack.times, new.stack.times)
     return lines - {b"/"}, times - lines - {b"/"}
+
+
+def _unequal(old: Mapping[bytes, object], new: Mapping[bytes, object]) -> set[bytes]:
+    """Return the keys that only one has, or that have another value; most are equal, so no set of all."""
+    found = {path for path, value in new.items() if old.get(path) != value}
+    found.update(path for path in old if path not in new)
+    return found
 
 
 def changed_facts(snapshot: LayeredSnapshot, paths: set[bytes]) -> dict[str, FileFacts]:
@@ -176,13 +199,30 @@ def changed_facts(snapshot: LayeredSnapshot, paths: set[bytes]) -> dict[str, Fil
     return {unescaped(path): facts_of(path, stack.lines[path], stack.times[path]) for path in there}
 
 
+_BOTTOMS: dict[tuple[int, ...], tuple[tuple[LayerToc, ...], Stack]] = {}
+_MOST_BOTTOMS = 2
+
+
+def _bottom(tocs: tuple[LayerToc, ...]) -> Stack:
+    """Return layers stacked, as they were stacked for the image before: a fleet's hosts share their base."""
+    key = tuple(id(toc) for toc in tocs)
+    known = _BOTTOMS.get(key)
+    if known is not None:
+        return known[1]
+    made = stacked(tocs)
+    if len(_BOTTOMS) >= _MOST_BOTTOMS:
+        _BOTTOMS.clear()
+    _BOTTOMS[key] = (tocs, made)  # the tables are kept with it, so that no other table gets their ids
+    return made
+
+
 def _share_bottom(old: LayeredSnapshot, new: LayeredSnapshot) -> None:
     same = 0
     for mine, theirs in zip(old.layers, new.layers, strict=False):
         if mine.diff_id != theirs.diff_id:
             break
         same += 1
-    bottom = stacked(old.tocs[:same])
+    bottom = _bottom(old.tocs[:same])
     for snapshot in (old, new):
         if "stack" not in vars(snapshot):
             snapshot.stack = stacked(snapshot.tocs[same:], bottom)
