@@ -21,7 +21,7 @@ from typing import Any, Self
 import hostmachine
 from hostmachine import Machine, State
 
-PROGRAMS = ("bootc", "rpm-ostree", "kairos-agent", "systemctl", "zpool", "pgrep")
+PROGRAMS = ("bootc", "rpm-ostree", "kairos-agent", "systemctl", "zpool", "pgrep", "reboot")
 _COUNT = itertools.count()
 _INSIDE = """
 mount --bind {folder}/boot_id /proc/sys/kernel/random/boot_id

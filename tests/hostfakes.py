@@ -41,7 +41,7 @@ class MemoryAccess:
             self.down -= 1
             raise HostError("web1 cannot be reached: connection refused", hint="wait")
         code, out, err = self.machine.run(list(argv))
-        if tuple(argv) == ("systemctl", "reboot") and code == 0:
+        if argv[-1] == "reboot" and code == 0:
             self.down = 2
             raise HostError("the connection was lost", hint="wait")
         return Answer(code=code, stdout=out, stderr=err)

@@ -74,6 +74,7 @@ class Machine:
             "systemctl": self._systemctl,
             "zpool": self._zpool,
             "pgrep": self._pgrep,
+            "reboot": self._reboot,
         }
         program = argv[0]
         if program in {"bootc", "rpm-ostree", "kairos-agent"} and self._absent(program):
@@ -102,10 +103,7 @@ class Machine:
 
     def _systemctl(self, words: list[str]) -> Answer:
         if words == ["reboot"]:
-            if self.state.get("reboot_refused"):
-                return 1, "", 'Operation inhibited by "backup" (PID 7)'
-            self.boot()
-            return 0, "", ""
+            return self._reboot([])
         verb, units = words[0], [word for word in words[1:] if not word.startswith("-")]
         if verb == "show":
             return 0, "\n".join(self._unit(unit) for unit in units), ""
@@ -116,6 +114,12 @@ class Machine:
             timer["active"] = verb == "start"
             if verb == "mask":
                 self._now()["masked"].append(unit)
+        return 0, "", ""
+
+    def _reboot(self, _: list[str]) -> Answer:
+        if self.state.get("reboot_refused"):
+            return 1, "", 'Operation inhibited by "backup" (PID 7)'
+        self.boot()
         return 0, "", ""
 
     def _unit(self, unit: str) -> str:
@@ -359,7 +363,7 @@ def _drop(document: State, path: list[str]) -> None:
 
 def _kept(folder: Path, argv: list[str]) -> Answer:
     """Answer with the state in a folder, one command at a time."""
-    if argv == ["systemctl", "reboot"]:
+    if argv in (["systemctl", "reboot"], ["reboot"]):
         with (folder / "lock").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             state = json.loads((folder / "state.json").read_text())

@@ -1,7 +1,8 @@
 """Brings a host to a release in a process of its own, which can be told to die at one of its moments.
 
 Run as `hostrun.py ADDRESS KNOWN_HOSTS IDENTITY LEDGER MOMENT`; a moment is the end of a recorded step, the
-middle of a command on the host or the end of one, counted from 1; 0 lives. Prints how many there were.
+end of a command on the host or the middle of one that takes its time, counted from 1; 0 lives. Prints how
+many there were.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from pipeline.adapters.host_bootc import BootcHost
 from pipeline.adapters.hostaccess import SshAccess
 from pipeline.adapters.process import Processes
 from pipeline.domain.hostcontrol.address import Address
-from pipeline.domain.hostcontrol.plan import PlanStep
+from pipeline.domain.hostcontrol.plan import Action, PlanStep
 from pipeline.domain.hostcontrol.state import HostState
 from pipeline.domain.hostcontrol.zfs import Pool
 from pipeline.domain.record import LedgerWriter, Record
@@ -66,7 +67,7 @@ class Mortal:
         self._driver.resume(unit)
 
     def carry_out(self, step: PlanStep) -> None:
-        if self._moment():
+        if step.action in (Action.ROLLBACK, Action.REBOOT) and self._moment():
             threading.Timer(SOON, die).start()
         self._driver.carry_out(step)
         if self._moment():

@@ -173,7 +173,7 @@ def switch_host(
         LedgerError, LedgerRaceError, LedgerRemoteError: A step could not be recorded.
     """
     plan = plan_host(driver, order, unsafe_pools=unsafe_pools)
-    if plan.steps:
+    if any(step.action is not Action.HOLD for step in plan.steps):
         journal.note(order, Step.WANTED)
     run = _Run(driver, order.target, waiting, on_step)
     try:
@@ -185,7 +185,6 @@ def switch_host(
         run.resume()
         _note_failure(journal, order, error)
         raise
-    journal.note(order, Step.BOOTED)
     return HostOutcome(
         order=order,
         result=Result.SWITCHED if run.done else Result.UNCHANGED,
@@ -201,6 +200,8 @@ def _carry_out(run: _Run, order: HostOrder, journal: Journal, state: HostState) 
         run.require_right_boot(state)
         if prepared(state, order.target):
             journal.note(order, Step.STAGED)
+        if at_target(state, order.target):
+            journal.note(order, Step.BOOTED)
         steps = plan_for(state, order.target)
         if not steps:
             return state

@@ -160,6 +160,23 @@ def test_a_host_that_is_at_work_is_left_alone() -> None:
         switch(Machine(machine_state("kairos", 3, 2, 9, at_work=True)), ledger, order(1))
 
 
+def test_a_timer_that_cannot_be_masked_is_told_though_the_host_is_there() -> None:
+    machine, ledger = Machine(machine_state("bootc", 2, 1)), MemoryLedger()
+    access = MemoryAccess(machine)
+
+    def unmaskable(argv: Sequence[str]) -> None:
+        if "mask" in argv:
+            machine.state["timers"].clear()
+
+    access.before = unmaskable
+    with pytest.raises(ToolFailedError, match="not loaded"):
+        switch(machine, ledger, order(1), access)
+    assert ledger.steps == ["wanted", "staged", "booted", "failed"]
+    machine.state["timers"] = {TIMER: {"active": True, "enabled": True, "working": False}}
+    switch(machine, ledger, order(1))
+    assert ledger.steps[4:] == ["booted"]
+
+
 WAYS: dict[str, State] = {
     "toggle": machine_state("bootc", 2, 1),
     "switch": machine_state("bootc", 3, 2),

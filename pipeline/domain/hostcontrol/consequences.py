@@ -8,7 +8,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Iterator, Sequence
 
-from pipeline.domain.hostcontrol.plan import Action, PlanStep, switch_command
+from pipeline.domain.hostcontrol.plan import Action, PlanStep, reboot_command, switch_command
 from pipeline.domain.hostcontrol.state import HostState, System
 from pipeline.domain.hostcontrol.target import Target
 
@@ -69,4 +69,4 @@ def _pinned(system: System, target: Target) -> str:
 
 def by_hand(system: System, target: Target) -> tuple[str, ...]:
     """Return the commands for someone who sits at a host that cannot be reached from here."""
-    return (shlex.join(switch_command(system, target)), "systemctl reboot")
+    return (shlex.join(switch_command(system, target)), shlex.join(reboot_command(system)))

@@ -59,12 +59,14 @@ class PlanStep:
         return shlex.join(self.argv)
 
 
-_REBOOT = PlanStep(
-    action=Action.REBOOT, argv=("systemctl", "reboot"), why="what was prepared takes effect at boot"
-)
 _TOGGLE = "the wanted image is the fallback and nothing is staged"
 _RELEASE = "the wanted image is downloaded and held back; this lets the next boot take it"
 _FETCH = "the wanted image is fetched by digest, checked by the host's own policy, and staged"
+
+
+def reboot_command(system: System) -> tuple[str, ...]:
+    """Return the command that reboots a host; a Kairos host need not have systemd."""
+    return ("reboot",) if system is System.KAIROS else ("systemctl", "reboot")
 
 
 def switch_command(system: System, target: Target) -> tuple[str, ...]:
@@ -143,7 +145,13 @@ def _toggling(state: HostState, target: Target) -> Iterator[PlanStep]:
     if not target.is_(state.next):
         yield _preparation(state, target)
     if not target.is_(state.booted):
-        yield _REBOOT
+        yield _reboot(state.system)
+
+
+def _reboot(system: System) -> PlanStep:
+    return PlanStep(
+        action=Action.REBOOT, argv=reboot_command(system), why="what was prepared takes effect at boot"
+    )
 
 
 def _preparation(state: HostState, target: Target) -> PlanStep:
@@ -175,14 +183,14 @@ def _kairos(state: HostState, target: Target) -> Iterator[PlanStep]:
     if target.is_(state.booted):
         yield durable
     elif target.is_(state.next):
-        yield _REBOOT
+        yield _reboot(state.system)
     elif target.is_(state.fallback):
         yield PlanStep(
             action=Action.SELECT,
             argv=("kairos-agent", "bootentry", "--select", "fallback"),
             why=f"the {PASSIVE} slot holds the wanted image",
         )
-        yield _REBOOT
+        yield _reboot(state.system)
         yield durable
     else:
         yield PlanStep(
@@ -190,7 +198,7 @@ def _kairos(state: HostState, target: Target) -> Iterator[PlanStep]:
             argv=switch_command(System.KAIROS, target),
             why=f"the wanted image is fetched by digest into the {ACTIVE} slot",
         )
-        yield _REBOOT
+        yield _reboot(state.system)
 
 
 def _pauses(state: HostState) -> Iterator[PlanStep]:
