@@ -295,12 +295,16 @@ def _shown(entry: BootEntry | None) -> str:
 
 
 def _wait_for_boot(driver: HostDriver, before: str, waiting: Waiting) -> None:
-    """Return when the host answers with another boot than `before`."""
+    """Return when the host answers with another boot than `before` and tells its state.
+
+    Soon after a boot a host may answer before the services that know its images do.
+    """
     end = waiting.clock() + waiting.reboot_seconds
     while waiting.clock() < end:
         waiting.sleep(waiting.every_seconds)
         with contextlib.suppress(HostError, ToolFailedError):
             if driver.boot_id() != before:
+                driver.state()
                 return
     raise HostError(
         f"{driver.name} did not come back within {waiting.reboot_seconds:.0f} s of its reboot",

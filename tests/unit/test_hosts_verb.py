@@ -113,6 +113,20 @@ def test_a_host_that_does_not_come_back_is_told_and_recorded() -> None:
     assert ledger.steps == ["wanted", "staged", "failed"]
 
 
+def test_a_host_whose_services_start_late_is_waited_for() -> None:
+    machine, ledger = Machine(machine_state("rpm-ostree", 2, 1)), MemoryLedger()
+    access, late = MemoryAccess(machine), [3]
+
+    def starting(argv: Sequence[str]) -> None:
+        if machine.state["boots"] and argv[0] == "rpm-ostree" and late[0]:
+            late[0] -= 1
+            raise ToolFailedError("no bus yet", hint="wait", argv=tuple(argv), code=1, tail="no bus yet")
+
+    access.before = starting
+    assert proven(switch(machine, ledger, order(1), access))
+    assert (ledger.steps, late) == (["wanted", "staged", "booted"], [0])
+
+
 def test_a_refused_reboot_is_an_error_of_the_host() -> None:
     machine = Machine(machine_state("bootc", 2, 1, reboot_refused=True))
     with pytest.raises(ToolFailedError, match="inhibited"):

@@ -212,12 +212,13 @@ def _pauses(state: HostState) -> Iterator[PlanStep]:
 
 
 def _holds(state: HostState, target: Target) -> Iterator[PlanStep]:
-    if state.booted is None or target.keeps(state.booted):
+    moved = next((entry for entry in (state.next, state.booted) if entry and not target.keeps(entry)), None)
+    if moved is None:
         return
     for timer in state.timers:
         if timer.active or timer.enabled:
             yield PlanStep(
                 action=Action.HOLD,
                 argv=("systemctl", "mask", "--now", timer.unit),
-                why=f"the host follows {state.booted.reference}; this timer would undo the rollback",
+                why=f"the host follows {moved.reference}; this timer would undo the rollback",
             )
