@@ -1,7 +1,7 @@
 """The whole way of a host: tree, layer, image in the registry, SBOM, diff, provenance, all stored.
 
-Needs what `make demo` left: hosts are copies of its web-1 under other names, on its real base. Both sides come
-from one run and write into the demo's registry. Goal: under 60 ms a host.
+Needs what `make demo` left: hosts are copies of its web-1 under other names, on its real base. Both sides
+come from one run and write into the demo's registry. Goal: under 60 ms a host.
   shell     buildah from, copy the same tree, commit to the registry, and syft on the mounted container: no
             provenance, no diff, nothing attached
   pipeline  assembled on the base, SBOM by inheritance, diff to the base, provenance, gate report; each stored
