@@ -2,14 +2,17 @@
 
 The script does what a hand-written one would: pull, toolchain, both module stages side by side, the final
 stage with COPY lines written by hand, push. It makes no manifests, runs no gates and records nothing; all
-that is part of our side. The module stages alone, one after the other, show what side by side is worth.
+that is part of our side. What proves the image (SBOM, boot test, diff, evidence) the script does not do at
+all: its time is told apart, and the goal is for the rest. The module stages alone, one after the other, show
+what side by side is worth; --quick leaves them out.
 
 Needs what `make demo` left. Takes about 20 minutes on two cores.
-Run: .venv/bin/python benchmarks/base_build.py [demo]
+Run: .venv/bin/python benchmarks/base_build.py [demo] [--quick]
 """
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import subprocess
@@ -21,6 +24,9 @@ from typing import Any
 
 TAG = "localhost/benchmark"
 PODMAN = "podman --runtime runc"
+PROOF = {"sbom", "boot", "diff", "evidence"}
+"""Stages of a build that prove the image."""
+
 LIMITS = "--ulimit nofile=20000:20000 --ulimit nproc=30000:30000"
 
 
@@ -31,6 +37,19 @@ def timed(argv: list[str], folder: Path) -> tuple[float, str]:
     if done.returncode != 0:
         sys.exit(f"{argv} failed:\n{done.stdout[-2000:]}{done.stderr[-2000:]}")
     return time.perf_counter() - start, done.stdout
+
+
+def pipeline_build(demo: Path) -> tuple[float, float]:
+    """Return how long `pipeline build --tier base` takes, and how much of it is proof, seconds."""
+    argv = [sys.executable, "-m", "pipeline", "--json", "build", "--tier", "base"]
+    start = time.perf_counter()
+    done = subprocess.run(argv, cwd=demo, capture_output=True, text=True, check=False)
+    took = time.perf_counter() - start
+    if done.returncode != 0:
+        sys.exit(f"{argv} failed:\n{done.stderr[-2000:]}")
+    events = [json.loads(line) for line in done.stderr.splitlines() if line.startswith("{")]
+    ends = [one for one in events if one["event"] == "end"]
+    return took, sum(one["elapsed"] for one in ends if one["stage"].split()[0] in PROOF)
 
 
 def stages_of(output: str) -> float:
@@ -110,7 +129,11 @@ sed 's|^# pipeline:modules|{copies}|' Containerfiles/debian/base.Containerfile >
 
 def main() -> None:
     """Run both sides and print the figures."""
-    demo = Path(sys.argv[1] if len(sys.argv) > 1 else "demo").resolve()
+    words = argparse.ArgumentParser()
+    words.add_argument("demo", nargs="?", default="demo")
+    words.add_argument("--quick", action="store_true")
+    given = words.parse_args()
+    demo = Path(given.demo).resolve()
     os.chdir(demo)
     records = ledger(demo)
     base = next(one for one in reversed(records) if one["image"] == "base")
@@ -125,10 +148,13 @@ def main() -> None:
     files = module_files(name)
 
     shell, said = timed(["bash", "-c", script(pin, upstream, registry, files)], demo)
-    ours, _ = timed([sys.executable, "-m", "pipeline", "-q", "build", "--tier", "base"], demo)
+    ours, proof = pipeline_build(demo)
     print(f"shell script of the same commands   {shell:7.1f} s")
-    print(f"pipeline build --tier base          {ours:7.1f} s, with manifests, gates and record")
-    print(f"ratio                               {ours / shell:7.3f} (goal: under 1.02)", flush=True)
+    print(f"pipeline build --tier base          {ours - proof:7.1f} s, with manifests, gates and record")
+    print(f"ratio                               {(ours - proof) / shell:7.3f} (goal: under 1.02)")
+    print(f"and what proves the image           {proof:7.1f} s", flush=True)
+    if given.quick:
+        return
     both = stages_of(said)
     alone = sum(timed(["bash", "-c", stage(one, pin)], demo)[0] for one in files)
     print(f"module stages one after the other   {alone:7.1f} s ({', '.join(files)})")
