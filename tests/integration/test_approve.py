@@ -15,8 +15,9 @@ from records import digest
 from rich.console import Console
 from sshkeys import PROCESSES, listed
 
+from pipeline.adapters.protected import ProtectedBranch
 from pipeline.adapters.sshsig import SshKey
-from pipeline.domain.decision import Approval, Release
+from pipeline.domain.decision import Approval, Proof, Release
 from pipeline.domain.gate import Verdict
 from pipeline.domain.image import Repository
 from pipeline.domain.record import Builder, Candidate, GateRecord
@@ -213,6 +214,20 @@ def test_an_approval_that_cannot_be_delivered_is_not_kept_for_later(world: World
 
     with pytest.raises(LedgerRemoteError):
         world.approve("ben", world.proposal(one), person=Unplugs())
+    assert world.ledger().kept() == ()
+
+
+def test_a_rejection_that_cannot_be_delivered_is_not_kept_for_later(world: World) -> None:
+    one = world.candidate()
+
+    class Unplugs(SshKey):
+        def sign(self, statement: bytes, identity: str) -> Proof:
+            world.hub.rename(world.hub.with_name("moved.git"))
+            return super().sign(statement, identity)
+
+    parts = dataclasses.replace(world.deciding("ben"), key=Unplugs(PROCESSES, world.keys / "ben"))
+    with pytest.raises(LedgerRemoteError, match="nothing was recorded"):
+        reject([world.proposal(one)], parts, why="stop")
     assert world.ledger().kept() == ()
 
 
@@ -421,6 +436,21 @@ class TestProtectedBranch:
             world.approve("ben", world.proposal(one))
         before = git(world.top, "rev-parse", "refs/remotes/origin/main")
         assert before == world.first
+
+    def test_the_remote_says_which_branch_is_its_default(self, world: World) -> None:
+        git(world.top, "push", "-q", "origin", "main:trunk")
+        git(world.hub, "symbolic-ref", "HEAD", "refs/heads/trunk")
+        with pytest.raises(NotFoundError, match="there is no branch origin/gone"):
+            ProtectedBranch(world.images, remote="origin", branch="gone").read()
+        assert world.rules().read().source.startswith("origin/main at")
+        git(world.top, "checkout", "-q", "-b", "trunk")
+        world.settings(SETTINGS.format(rule="", more="").replace('"main"', '"trunk"'))
+        world.commit("trunk protects itself", "ada")
+        git(world.top, "push", "-q", "origin", "trunk")
+        assert world.rules().read().source.startswith("origin/trunk at")
+        git(world.top, "push", "-q", "origin", "trunk:main")
+        with pytest.raises(DefinitionError, match="names the branch 'trunk' as the protected one"):
+            ProtectedBranch(world.images, remote="origin", branch="main").read()
 
     def test_the_default_branch_may_name_another_one_that_names_itself(self, world: World) -> None:
         git(world.top, "checkout", "-q", "-b", "release")
