@@ -46,6 +46,9 @@ class MemoryAccess:
             raise HostError("the connection was lost", hint="wait")
         return Answer(code=code, stdout=out, stderr=err)
 
+    def ask_all(self, commands: Sequence[Sequence[str]], *, timeout: float = 60) -> tuple[Answer, ...]:
+        return tuple(self.ask(command, timeout=timeout) for command in commands)
+
 
 class MemoryLedger:
     """Keeps records in memory."""

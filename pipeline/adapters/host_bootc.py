@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pipeline.adapters.host_common import Steps
+from pipeline.adapters.host_common import Steps, at_work, parse_timers, timers_command
 from pipeline.adapters.hostaccess import HostAccess
 from pipeline.domain.hostcontrol.bootc import parse_bootc
 from pipeline.domain.hostcontrol.state import HostState, System
@@ -31,5 +31,10 @@ class BootcHost(Steps):
             HostError: The host cannot be reached or its answer is not understood.
             ToolFailedError: bootc failed.
         """
-        busy = self.at_work("-x", "bootc")
-        return parse_bootc(self.must(STATUS).stdout, self.timers(TIMERS), busy)
+        ask = timers_command(TIMERS)
+        working, status, timers = self.asked((("pgrep", "-x", "bootc"), STATUS, ask))
+        return parse_bootc(
+            self.good(STATUS, status).stdout,
+            parse_timers(TIMERS, self.good(ask, timers).stdout),
+            at_work(working, "bootc"),
+        )

@@ -92,39 +92,13 @@ class Steps:
             return ()
         return parse_pools(self.good(argv, answer).stdout)
 
-    def at_work(self, how: str, pattern: str) -> str:
-        """Return which process is changing the host's images, or "".
-
-        To be asked before the status is: a toggle that an interrupted run left under way is then either seen
-        here or done and seen there, and so never pressed twice.
+    def asked(self, commands: Sequence[Sequence[str]]) -> tuple[Answer, ...]:
+        """Run commands over one connection and return how each ended.
 
         Raises:
             HostError: The host cannot be reached.
         """
-        answer = self.access.ask(("pgrep", how, pattern), timeout=_QUICK_SECONDS)
-        found = plain(" ".join(answer.stdout.split()), 60)
-        return f"{pattern.replace('[k]', 'k')} (process {found})" if answer.code == 0 else ""
-
-    def timers(self, units: Sequence[str]) -> tuple[Timer, ...]:
-        """Return the update timers that exist, each with whether the service of its name is at work.
-
-        Raises:
-            HostError: The host cannot be reached.
-            ToolFailedError: systemctl failed.
-        """
-        services = [unit.replace(".timer", ".service") for unit in units]
-        argv = ("systemctl", "show", f"--property={_PROPERTIES}", "--", *units, *services)
-        blocks = {block.get("Id", ""): block for block in _blocks(self.must(argv).stdout)}
-        return tuple(
-            Timer(
-                unit=unit,
-                active=blocks[unit].get("ActiveState") == "active",
-                enabled=blocks[unit].get("UnitFileState") in ("enabled", "enabled-runtime"),
-                working=blocks.get(service, {}).get("ActiveState") in ("active", "activating", "reloading"),
-            )
-            for unit, service in zip(units, services, strict=True)
-            if blocks.get(unit, {}).get("LoadState") in ("loaded", "masked")
-        )
+        return self.access.ask_all(commands, timeout=_QUICK_SECONDS)
 
     def must(self, argv: Sequence[str], *, timeout: float = _QUICK_SECONDS) -> Answer:
         """Run a command that must succeed.
@@ -152,6 +126,42 @@ class Steps:
             code=answer.code,
             tail=tail,
         )
+
+
+def at_work(answer: Answer, what: str) -> str:
+    """Return which process is changing the host's images, or "", from what `pgrep` answered.
+
+    To be asked before the status is: a toggle that an interrupted run left under way is then either seen here
+    or done and seen there, and so never pressed twice.
+    """
+    found = plain(" ".join(answer.stdout.split()), 60)
+    return f"{what} (process {found})" if answer.code == 0 else ""
+
+
+def timers_command(units: Sequence[str]) -> tuple[str, ...]:
+    """Return the command that tells of update timers and of the services of their names."""
+    services = [_service(unit) for unit in units]
+    return ("systemctl", "show", f"--property={_PROPERTIES}", "--", *units, *services)
+
+
+def parse_timers(units: Sequence[str], text: str) -> tuple[Timer, ...]:
+    """Return the timers that exist, each with whether the service of its name is at work."""
+    blocks = {block.get("Id", ""): block for block in _blocks(text)}
+    return tuple(
+        Timer(
+            unit=unit,
+            active=blocks[unit].get("ActiveState") == "active",
+            enabled=blocks[unit].get("UnitFileState") in ("enabled", "enabled-runtime"),
+            working=blocks.get(_service(unit), {}).get("ActiveState")
+            in ("active", "activating", "reloading"),
+        )
+        for unit in units
+        if blocks.get(unit, {}).get("LoadState") in ("loaded", "masked")
+    )
+
+
+def _service(unit: str) -> str:
+    return unit.replace(".timer", ".service")
 
 
 def _module_absent(answer: Answer) -> bool:

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import re
 
-from pipeline.adapters.host_common import Steps
+from pipeline.adapters.host_common import Steps, at_work
 from pipeline.adapters.hostaccess import HostAccess
 from pipeline.domain.hostcontrol.kairos import STATE_FILE, parse_kairos
 from pipeline.domain.hostcontrol.state import HostState, System
 
+_KERNEL = ("cat", "/proc/stat")
+_UPGRADING = ("pgrep", "-f", "[k]airos-agent upgrade")
+"""In brackets, so that it does not find the shell that this very command runs in."""
 _BTIME = re.compile(r"^btime ([0-9]{1,12})$", re.MULTILINE)
 BOOT = ("kairos-agent", "state", "get", "boot")
 
@@ -32,13 +35,11 @@ class KairosHost(Steps):
             HostError: The host cannot be reached or its answer is not understood.
             ToolFailedError: kairos-agent failed.
         """
-        # In brackets, so that it does not find the shell that this very command runs in.
-        busy = self.at_work("-f", "[k]airos-agent upgrade")
-        boot = self.must(BOOT).stdout
-        record = self.access.ask(("cat", STATE_FILE))
-        known = record.stdout if record.code == 0 else None
-        return parse_kairos(boot, known, self._started(), busy)
-
-    def _started(self) -> int | None:
-        found = _BTIME.search(self.must(("cat", "/proc/stat")).stdout)
-        return int(found[1]) if found else None
+        working, boot, record, kernel = self.asked((_UPGRADING, BOOT, ("cat", STATE_FILE), _KERNEL))
+        started = _BTIME.search(kernel.stdout)
+        return parse_kairos(
+            self.good(BOOT, boot).stdout,
+            record.stdout if record.code == 0 else None,
+            int(started[1]) if started else None,
+            at_work(working, "kairos-agent upgrade"),
+        )

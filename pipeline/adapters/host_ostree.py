@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pipeline.adapters.host_common import Steps
+from pipeline.adapters.host_common import Steps, parse_timers, timers_command
 from pipeline.adapters.hostaccess import HostAccess
 from pipeline.domain.hostcontrol.ostree import parse_rpm_ostree
 from pipeline.domain.hostcontrol.state import HostState, System
@@ -31,4 +31,8 @@ class RpmOstreeHost(Steps):
             HostError: The host cannot be reached or its answer is not understood.
             ToolFailedError: rpm-ostree failed.
         """
-        return parse_rpm_ostree(self.must(STATUS).stdout, self.timers(TIMERS))
+        ask = timers_command(TIMERS)
+        status, timers = self.asked((STATUS, ask))
+        return parse_rpm_ostree(
+            self.good(STATUS, status).stdout, parse_timers(TIMERS, self.good(ask, timers).stdout)
+        )

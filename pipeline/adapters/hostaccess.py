@@ -24,6 +24,8 @@ _LOST = 255
 _GRACE = 5.0
 _SHOWN = 400
 _ALIVE_SECONDS, _ALIVE_COUNT = 5, 6
+_MARK = "\x1e-- next answer --\x1e"
+"""Between answers of one connection; a host that says it itself answers for nothing."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,6 +49,13 @@ class HostAccess(Protocol):
 
         Raises:
             HostError: The host cannot be reached, or the command took longer than `timeout` seconds.
+        """
+
+    def ask_all(self, commands: Sequence[Sequence[str]], *, timeout: float = 60) -> tuple[Answer, ...]:
+        """Run commands one after the other, whatever their codes, and return how each ended.
+
+        Raises:
+            HostError: The host cannot be reached, or all took longer than `timeout` seconds together.
         """
 
 
@@ -133,6 +142,25 @@ class SshAccess:
             raise self._unreachable(done.stderr)
         return Answer(code=done.code, stdout=done.stdout, stderr=done.stderr)
 
+    def ask_all(self, commands: Sequence[Sequence[str]], *, timeout: float = 60) -> tuple[Answer, ...]:
+        """Run commands over one connection, one after the other, and return how each ended.
+
+        Raises:
+            HostError: As `ask`; or the host ended before the last one.
+        """
+        whole = self.ask(("sh", "-c", _script(commands)), timeout=timeout)
+        outs, errs = whole.stdout.split(_MARK), whole.stderr.split(_MARK)
+        if len(outs) != 2 * len(commands) + 1 or len(errs) != len(commands) + 1:
+            raise HostError(
+                f"{self.name} did not answer all it was asked: {plain(whole.stderr, _SHOWN)}",
+                hint="run the same command again; look at the host's log if it stays like that",
+            )
+        codes = outs[1::2]
+        return tuple(
+            Answer(code=int(code) if code.isdecimal() else 1, stdout=out, stderr=err)
+            for out, code, err in zip(outs[::2], codes, errs, strict=False)
+        )
+
     def _as_root(self, argv: Sequence[str]) -> Sequence[str]:
         # `env` tells a program that is not there (127) from one that failed; sudo says 1 to both.
         return argv if self._address.user == "root" else ("sudo", "-n", "--", "env", *argv)
@@ -159,6 +187,13 @@ class SshAccess:
             f"{shlex.join(argv)} on {self.name} did not end within {timeout:.0f} s",
             hint="look at the host; the same command of this program continues where the host is",
         )
+
+
+def _script(commands: Sequence[Sequence[str]]) -> str:
+    """Return a script that runs commands in turn and puts marks between what they say, each code in two."""
+    mark = shlex.quote(_MARK)
+    after = f"printf '%s%s%s' {mark} $? {mark}; printf %s {mark} >&2"
+    return "\n".join(f"{shlex.join(command)}; {after}" for command in commands)
 
 
 class LocalAccess:
@@ -191,3 +226,11 @@ class LocalAccess:
                 f"{shlex.join(argv)} did not end within {timeout:.0f} s", hint="look at what holds it up"
             ) from error
         return Answer(code=done.code, stdout=done.stdout, stderr=done.stderr)
+
+    def ask_all(self, commands: Sequence[Sequence[str]], *, timeout: float = 60) -> tuple[Answer, ...]:
+        """Run commands here, one after the other, and return how each ended.
+
+        Raises:
+            HostError: One took longer than `timeout` seconds.
+        """
+        return tuple(self.ask(command, timeout=timeout) for command in commands)

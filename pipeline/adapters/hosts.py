@@ -27,9 +27,9 @@ def driver_for(access: HostAccess) -> Driver:
         ToolFailedError: What seems to manage it failed.
     """
     steps = Steps(access)
-    if access.ask(BOOT).code != NOT_FOUND:
+    kairos, answer = access.ask_all((BOOT, BOOTC_STATUS))
+    if kairos.code != NOT_FOUND:
         return KairosHost(access)
-    answer = access.ask(BOOTC_STATUS)
     if answer.code != NOT_FOUND:
         booted = parse_bootc(steps.good(BOOTC_STATUS, answer).stdout).booted
         if booted is not None and not booted.foreign:

@@ -83,6 +83,28 @@ def test_codes_streams_and_programs_that_are_not_there(bench: HostBench) -> None
     assert reach(bench).ask(["no-such-program"]).code == NOT_FOUND
 
 
+def test_several_commands_over_one_connection_are_told_apart(bench: HostBench) -> None:
+    bench.become(machine_state("bootc", 1))
+    out, missing, err, quoted = reach(bench).ask_all(
+        [
+            ["echo", "a\nb"],
+            ["no-such-program"],
+            ["sh", "-c", "echo e >&2; exit 3"],
+            ["printf", "%s", "'; exit 9; '"],
+        ]
+    )
+    assert (out.code, out.stdout, out.stderr) == (0, "a\nb\n", "")
+    assert (missing.code, missing.stdout) == (NOT_FOUND, "")
+    assert (err.code, err.stdout, err.stderr) == (3, "", "e\n")
+    assert (quoted.code, quoted.stdout) == (0, "'; exit 9; '")
+
+
+def test_a_host_that_speaks_between_answers_is_refused(bench: HostBench) -> None:
+    bench.become(machine_state("bootc", 1))
+    with pytest.raises(HostError, match="did not answer all"):
+        reach(bench).ask_all([["printf", "\\036-- next answer --\\036"], ["true"]])
+
+
 def test_a_host_whose_key_is_not_known_is_refused(bench: HostBench, tmp_path: Path) -> None:
     bench.become(machine_state("bootc", 1))
     empty, other = tmp_path / "empty", tmp_path / "other keys"
