@@ -11,7 +11,9 @@ import contextlib
 import itertools
 import json
 import os
+import re
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -38,6 +40,22 @@ def run(*argv: str) -> str:
     done = subprocess.run(argv, capture_output=True, text=True, check=False)
     assert done.returncode == 0, f"{argv}: {done.stderr}"
     return done.stdout
+
+
+def remove(name: str) -> None:
+    """End everything in a namespace and the namespace; its link goes with it."""
+    for pid in run("ip", "netns", "pids", name).split():
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(int(pid), signal.SIGKILL)
+    run("ip", "netns", "delete", name)
+
+
+def remove_left_overs() -> None:
+    """Remove the namespaces of test runs that were killed, known by the run's own number in their names."""
+    for name in re.findall(r"^pl[0-9]+-[0-9]+", run("ip", "netns", "list"), re.MULTILINE):
+        owner = name[2:].partition("-")[0]
+        if not Path(f"/proc/{owner}").exists():
+            remove(name)
 
 
 class HostBench:
@@ -72,6 +90,7 @@ class HostBench:
         (self.folder / "boot_id").write_text("0")
         (self.folder / "stat").write_text("btime 0\n")
         (self.folder / "slow").write_text("0")
+        remove_left_overs()
         run("ip", "netns", "add", self.name)
         try:
             self._network()
@@ -82,10 +101,7 @@ class HostBench:
         return self
 
     def __exit__(self, *_: object) -> None:
-        for pid in run("ip", "netns", "pids", self.name).split():
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(int(pid), 9)
-        run("ip", "netns", "delete", self.name)
+        remove(self.name)
 
     def become(self, state: State) -> None:
         """Be another host from now on."""

@@ -1,18 +1,18 @@
 """Brings a host to a release in a process of its own, which can be told to die at one of its moments.
 
-Run as `hostrun.py ADDRESS KNOWN_HOSTS IDENTITY LEDGER MOMENT`; a moment is the end of a recorded step, the
-end of a command on the host or the middle of one that takes its time, counted from 1; 0 lives. Prints how
-many there were.
+A moment is the end of a recorded step, the end of a command on the host or the middle of one that takes its
+time, counted from 1; at 0 it lives.
 """
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import signal
-import sys
 import threading
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from hostfakes import order
 from ledgers import ledger
@@ -26,6 +26,7 @@ from pipeline.domain.hostcontrol.plan import Action, PlanStep
 from pipeline.domain.hostcontrol.state import HostState
 from pipeline.domain.hostcontrol.zfs import Pool
 from pipeline.domain.record import LedgerWriter, Record
+from pipeline.errors import PipelineError
 from pipeline.verbs.host_journal import HostJournal
 from pipeline.verbs.hosts import HostDriver, Waiting, switch_host
 
@@ -80,18 +81,31 @@ class Mortal:
         return done
 
 
-def main(address: str, known_hosts: str, identity: str, repo: str, moment: str) -> None:
+def main(address: str, known_hosts: Path, identity: Path, repo: Path, moment: int) -> None:
+    """Run to the end, or to that moment; what came of it is written beside the ledger's repository."""
     place = Address.parse(address)
     assert place is not None
-    access = SshAccess(
-        Processes(environment=os.environ), place, known_hosts=Path(known_hosts), identity=Path(identity)
-    )
-    book = ledger(Path(repo))
-    mortal = Mortal(BootcHost(access), book, int(moment))
+    processes = Processes(environment=os.environ)
+    access = SshAccess(processes, place, known_hosts=known_hosts, identity=identity)
+    book = ledger(repo)
+    mortal = Mortal(BootcHost(access), book, moment)
     journal = HostJournal(mortal, book.read(), clock=lambda: NOON, author="Ada <ada@example.org>")
-    switch_host(mortal, order(1), journal=journal, waiting=Waiting(reboot_seconds=30, every_seconds=0.1))
-    sys.stdout.write(f"{mortal.seen}\n")
+    waiting = Waiting(reboot_seconds=30, every_seconds=0.1)
+    try:
+        switch_host(mortal, order(1), journal=journal, waiting=waiting)
+    except PipelineError as error:
+        said = error.message
+    else:
+        said = f"{mortal.seen} moments"
+    repo.with_suffix(".said").write_text(said)
 
 
-if __name__ == "__main__":
-    main(*sys.argv[1:])
+def in_a_process(*arguments: Any) -> str:
+    """Run `main` in a process of its own; return what came of it, or "killed"."""
+    said: Path = arguments[3].with_suffix(".said")
+    said.unlink(missing_ok=True)
+    process = multiprocessing.get_context("fork").Process(target=main, args=arguments)
+    process.start()
+    process.join(120)
+    assert process.exitcode in (0, -signal.SIGKILL), process.exitcode
+    return said.read_text() if process.exitcode == 0 else "killed"
