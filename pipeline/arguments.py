@@ -55,6 +55,7 @@ def parser() -> Parser:
     verbs = top.add_subparsers(metavar="VERB", required=True, parser_class=Parser)
     for add in (
         _plan, _pin, _build, _render, _check, _boot_test, _sbom, _diff, _evidence, _review,
+        _approve, _reject, _withdraw,
         _log, _schema, _init, _doctor, _ci,
     ):  # fmt: skip
         add(verbs)
@@ -251,6 +252,53 @@ def _review(verbs: Any) -> None:
     verb.add_argument(
         "--before", metavar="FILE", help="the same scanner's report on its predecessor: what came and went"
     )
+
+
+def _signing(verb: Parser) -> None:
+    verb.add_argument("--why", metavar="TEXT", required=True, help="the reason, one line")
+    verb.add_argument(
+        "--key", metavar="FILE", help="SSH key to sign with, or the public half of one in an agent"
+    )
+    verb.add_argument(
+        "--as", metavar="PRINCIPAL", dest="identity", help="whom the key speaks for, where it is several"
+    )
+
+
+def _decided(verb: Parser) -> None:
+    verb.add_argument("candidates", metavar="CANDIDATE", nargs="*", help="the candidate")
+    verb.add_argument(
+        "--run", metavar="RUN", help="every candidate of one run, such as all hosts on one base"
+    )
+
+
+def _approve(verbs: Any) -> None:
+    verb = _verb(
+        verbs,
+        "approve",
+        "sign a decision that exactly these images, with exactly this evidence, may be released",
+        text="""\
+Shows the dossier's summary and asks. Who may approve, and how many must, stands in [approval] of
+images/pipeline.toml on the protected branch. All candidates of one act are one record.""",
+    )
+    _decided(verb)
+    _signing(verb)
+    verb.add_argument("--what", metavar="TEXT", help="what changes, one line (the reason, when left out)")
+    verb.add_argument("--version", metavar="X.Y.Z", help="the version to propose (the diff's proposal)")
+    verb.add_argument(
+        "--expires", metavar="DAYS", type=_count, default=7, help="days until it stops counting (7)"
+    )
+
+
+def _reject(verbs: Any) -> None:
+    verb = _verb(verbs, "reject", "sign a decision that these images may not be released; it counts at once")
+    _decided(verb)
+    _signing(verb)
+
+
+def _withdraw(verbs: Any) -> None:
+    verb = _verb(verbs, "withdraw", "take an approval or a rejection back; it counts at once")
+    verb.add_argument("decision", metavar="DECISION", help="id of its record, or the beginning of it")
+    _signing(verb)
 
 
 def _log(verbs: Any) -> None:

@@ -30,7 +30,7 @@ from pipeline.domain.catalogue import (
     Upstream,
 )
 from pipeline.domain.checks import CheckReport
-from pipeline.domain.definition import Bootstrap, RegistrySettings, Settings
+from pipeline.domain.definition import Bootstrap
 from pipeline.domain.gate import CommandResult
 from pipeline.domain.gates.registry import all_gates
 from pipeline.domain.image import Digest, ImageRef
@@ -39,6 +39,7 @@ from pipeline.domain.oci import OCI_MANIFEST, Descriptor
 from pipeline.domain.offer import Offer
 from pipeline.domain.pin import PinFile
 from pipeline.domain.record import Builder, Candidate, Record, SourceState, candidates
+from pipeline.domain.settings import RegistrySettings, Settings
 from pipeline.domain.tree import Tree
 from pipeline.errors import NotFoundError
 from pipeline.verbs.built import Built

@@ -15,7 +15,7 @@ from pydantic import BaseModel
 
 from pipeline.adapters import toml_source
 from pipeline.domain.catalogue import Catalogue, Line
-from pipeline.domain.definition import BaseDefinition, Definition, Settings, UpstreamDefinition
+from pipeline.domain.definition import BaseDefinition, Definition, UpstreamDefinition
 from pipeline.domain.host import HostDefinition, RoleDefinition
 from pipeline.domain.host_merge import merged_host
 from pipeline.domain.image import NAME
@@ -23,6 +23,7 @@ from pipeline.domain.merge import Layer
 from pipeline.domain.nearest import nearest
 from pipeline.domain.prepared import wanted
 from pipeline.domain.resolve import LineSource, Parsed, resolve
+from pipeline.domain.settings import Settings
 from pipeline.domain.validation import partial_problems, validate
 from pipeline.errors import DefinitionError
 from pipeline.problem import Problem

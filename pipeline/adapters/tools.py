@@ -95,6 +95,13 @@ TOOLS: tuple[Tool, ...] = (
         packages={Family.APT: "e2fsprogs", Family.DNF: "e2fsprogs"},
     ),
     Tool(
+        program="ssh-keygen",
+        purpose="signs and checks approvals",
+        minimum=(8, 9),
+        ask=(),
+        packages={Family.APT: "openssh-client", Family.DNF: "openssh"},
+    ),
+    Tool(
         program="docker-registry",
         purpose="a registry on this machine, for the demo and the tests",
         minimum=(2, 8),

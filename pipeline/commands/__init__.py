@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from pipeline.commands import building, keeping, proving
+from pipeline.commands import building, deciding, keeping, proving
 from pipeline.wiring import Parts
 
 VERBS: dict[str, Callable[[Parts], int]] = {
@@ -18,6 +18,9 @@ VERBS: dict[str, Callable[[Parts], int]] = {
     "evidence": proving.evidence,
     "review": proving.review,
     "sbom": proving.sbom,
+    "approve": deciding.approve,
+    "reject": deciding.reject,
+    "withdraw": deciding.withdraw,
     "log": keeping.log,
     "schema": keeping.schema,
     "doctor": keeping.doctor,

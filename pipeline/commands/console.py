@@ -6,7 +6,7 @@ import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from rich.console import Console, RenderableType
 
@@ -58,7 +58,8 @@ class _Console(Console):
         raise BrokenPipeError
 
 
-def console() -> Console:
-    """Return a console on stdout, as wide as the terminal or as a pipe is taken to be."""
-    width = None if sys.stdout.isatty() else _WIDTH_OF_A_PIPE
-    return _Console(file=sys.stdout, width=width, highlight=False, markup=False)
+def console(stream: TextIO | None = None) -> Console:
+    """Return a console, on stdout unless told, as wide as the terminal or as a pipe is taken to be."""
+    target = stream or sys.stdout
+    width = None if target.isatty() else _WIDTH_OF_A_PIPE
+    return _Console(file=target, width=width, highlight=False, markup=False)

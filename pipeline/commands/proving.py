@@ -12,7 +12,7 @@ from pipeline.errors import PipelineError, SbomError, UsageError
 from pipeline.wiring import Parts
 
 if TYPE_CHECKING:
-    from pipeline.domain.dossier import Missing
+    from pipeline.domain.dossier import Dossier, Missing
     from pipeline.domain.evidence import EvidenceKind
     from pipeline.domain.pin import Pin
     from pipeline.domain.record import Candidate
@@ -143,13 +143,11 @@ def review(parts: Parts) -> int:
     from pipeline import __version__  # noqa: PLC0415
     from pipeline.render import dossier as render  # noqa: PLC0415
     from pipeline.render.html import dossier_html  # noqa: PLC0415
-    from pipeline.verbs.review import review as verb  # noqa: PLC0415
 
     options = parts.options
     reports = [_vulnerabilities(path) for path in (options.vulnerabilities, options.before)]
     record = parts.candidate_record(options.candidate)
-    with parts.reporter.stage(f"review {record.line}/{record.image}"):
-        dossier = verb(record, _review_parts(parts, record), vulnerabilities=reports[0], before=reports[1])
+    dossier = dossier_of(parts, record, *reports)
     if options.html:
         write_out(dossier_html(dossier, version=__version__).encode(), options.html)
     if options.json:
@@ -157,6 +155,19 @@ def review(parts: Parts) -> int:
     elif not options.html:
         render.show_dossier(dossier, console())
     return 0
+
+
+def dossier_of(
+    parts: Parts,
+    record: Candidate,
+    vulnerabilities: VulnerabilityReport | None = None,
+    before: VulnerabilityReport | None = None,
+) -> Dossier:
+    """Return the dossier of a candidate."""
+    from pipeline.verbs.review import review as verb  # noqa: PLC0415
+
+    with parts.reporter.stage(f"review {record.line}/{record.image}"):
+        return verb(record, _review_parts(parts, record), vulnerabilities=vulnerabilities, before=before)
 
 
 def _review_parts(parts: Parts, record: Candidate) -> Review:

@@ -12,11 +12,12 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.domain import gate
-from pipeline.domain.definition import Bootstrap, Mirror, Settings
+from pipeline.domain.definition import Bootstrap, Mirror
 from pipeline.domain.host import HostDefinition
 from pipeline.domain.image import Repository, Tier
 from pipeline.domain.merge import Origin
 from pipeline.domain.nearest import nearest as nearest  # noqa: PLC0414 - other modules take it from here
+from pipeline.domain.settings import Settings
 from pipeline.errors import UsageError
 
 

@@ -1,4 +1,4 @@
-"""The definition files as typed, frozen values: settings, upstream, base, and what all images share.
+"""The definition files as typed, frozen values: upstream, base, what all images share, and the texts in them.
 
 Rules: an unknown key is an error; nothing is converted (a number is no text); every text that reaches
 another program has a pattern, so that no definition can smuggle in an option or a second line.
@@ -25,8 +25,7 @@ from pydantic import (
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import core_schema
 
-from pipeline.domain.image import NAME, Repository
-from pipeline.errors import UsageError
+from pipeline.domain.image import NAME
 
 
 class Definition(BaseModel):
@@ -72,15 +71,6 @@ def _clean_path(text: str) -> str:
     parts = text.split("/")[1:]
     if any(part in ("", ".", "..") for part in parts):
         raise ValueError(f"{text[:80]!r} is no clean absolute path: no empty, '.' or '..' parts")
-    return text
-
-
-def _registry_url(text: str) -> str:
-    host, _, prefix = text.partition("/")
-    try:
-        Repository(registry=host, path=prefix or "x")
-    except UsageError as error:
-        raise ValueError(f"{error.message}: write host[:port][/prefix], without a scheme") from error
     return text
 
 
@@ -140,94 +130,6 @@ Scope = Annotated[
 Address = Annotated[
     str, Pattern(r"|(?:https?|file|copy):/[!-~]+", "address (http, https, file) or empty", longest=1024)
 ]
-
-
-class RegistrySettings(Definition):
-    """Where this project's images live."""
-
-    url: Annotated[str, AfterValidator(_registry_url)]
-    """`host[:port][/prefix]`; an image is `url/<line>/<name>`. PIPELINE_REGISTRY overrides it."""
-    insecure: bool = False
-    """Speak plain HTTP to it."""
-
-    def repository(self, line: str, name: str) -> Repository:
-        """Return the repository of one image."""
-        host, _, prefix = self.url.partition("/")
-        path = "/".join(part for part in (prefix, line, name) if part)
-        return Repository(registry=host, path=path)
-
-
-class EngineSettings(Definition):
-    """The container engine that builds."""
-
-    program: Literal["podman"] = "podman"
-    """The engine's command."""
-    runtime: Literal["auto", "crun", "runc"] = "auto"
-    """OCI runtime; `auto` takes the engine's own unless it cannot run here."""
-
-
-class LedgerSettings(Definition):
-    """Where the record of candidates and decisions is kept."""
-
-    branch: Word = "pipeline-ledger"
-    """Git branch that holds the ledger and nothing else."""
-    remote: Word = "origin"
-    """Git remote the ledger is shared through."""
-
-
-class BuildSettings(Definition):
-    """How builds run."""
-
-    network: Literal["host", "default"] = "host"
-    """Network of build containers."""
-    module_jobs: int = Field(default=2, ge=1, le=64)
-    """Module stages that compile side by side."""
-
-
-class SigningSettings(Definition):
-    """Which keys hosts trust."""
-
-    release_keys: tuple[RelativePath, ...] = ("keys/release.pub",)
-    """Public keys (PEM), relative to the images folder, that releases are or will be signed with."""
-
-
-class SupplierSettings(Definition):
-    """Who makes the images, as their SBOMs tell it."""
-
-    name: Text = ""
-    """The organisation; empty for the registry's address."""
-    url: Annotated[str, Pattern(r"|https?://[!-~]+", "web address or empty", longest=1024)] = ""
-    """Where to find it."""
-    mail: Annotated[str, Pattern(r"|[^@\s\x00-\x1f\x7f]+@[^@\s\x00-\x1f\x7f]+", "mail address or empty")] = ""
-    """Whom to write to."""
-
-
-class PolicySettings(Definition):
-    """What hosts may pull beside the project's own images."""
-
-    allow: tuple[Scope, ...] = ()
-    """Registries or paths in them, as narrow as can be, that are pulled from without a signature."""
-
-
-class Settings(Definition):
-    """`images/pipeline.toml`: settings of all lines."""
-
-    default_line: Name | None = None
-    """The line verbs work on when `--line` is not given."""
-    registry: RegistrySettings
-    """Where this project's images live."""
-    engine: EngineSettings = EngineSettings()
-    """The container engine that builds."""
-    ledger: LedgerSettings = LedgerSettings()
-    """Where the record of candidates and decisions is kept."""
-    build: BuildSettings = BuildSettings()
-    """How builds run."""
-    signing: SigningSettings = SigningSettings()
-    """Which keys hosts trust."""
-    supplier: SupplierSettings = SupplierSettings()
-    """Who makes the images, as their SBOMs tell it."""
-    policy: PolicySettings = PolicySettings()
-    """What hosts may pull beside the project's own images."""
 
 
 class WaiverTable(Definition):

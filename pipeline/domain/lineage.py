@@ -34,6 +34,13 @@ def yanked(records: Iterable[Record], name: str) -> frozenset[str]:
     return frozenset(one.version for one in records if isinstance(one, Yank) and one.name == name)
 
 
+def proposed_version(before: Seal | None, bump: str) -> str:
+    """Return the version of a release after `before`; `bump` is major, minor or patch, the first is 1.0.0."""
+    if before is None:
+        return "1.0.0"
+    return str(Version.parse(before.version).next_version(part=bump))
+
+
 def predecessor(records: Iterable[Record], name: str) -> Predecessor:
     """Return what a new candidate of an image is compared with."""
     known = tuple(records)

@@ -14,9 +14,9 @@ import tomlkit
 from pydantic import ValidationError
 
 from pipeline.domain.catalogue import nearest
-from pipeline.domain.definition import RegistrySettings, Settings
 from pipeline.domain.image import Tier
 from pipeline.domain.scaffold import Scaffold, ScaffoldFile
+from pipeline.domain.settings import RegistrySettings, Settings
 from pipeline.errors import UsageError
 from pipeline.verbs.ci_render import CiLine, CiSettings, ci_render
 

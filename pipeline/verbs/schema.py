@@ -6,8 +6,9 @@ import enum
 from collections.abc import Mapping
 from typing import Any
 
-from pipeline.domain.definition import BaseDefinition, Definition, Settings, UpstreamDefinition
+from pipeline.domain.definition import BaseDefinition, Definition, UpstreamDefinition
 from pipeline.domain.host import HostDefinition, RoleDefinition
+from pipeline.domain.settings import Settings
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pipeline.domain.definition import Settings
+from pipeline.domain.settings import Settings
 from pipeline.domain.trust import Trust
 from pipeline.errors import DefinitionError
 from pipeline.problem import Problem

@@ -68,7 +68,12 @@ def processes() -> Processes:
 @pytest.fixture(scope="module")
 def profile(processes: Processes) -> EngineProfile:
     return detect_profile(
-        processes, program="podman", runtime="auto", network="host", limits=container_limits(), registries_conf=None
+        processes,
+        program="podman",
+        runtime="auto",
+        network="host",
+        limits=container_limits(),
+        registries_conf=None,
     )
 
 

@@ -279,9 +279,10 @@ def test_stop_running_ends_what_other_threads_started(processes: Processes, tmp_
 
 OWNER = textwrap.dedent(
     """\
-    import os, sys
+    import os, signal, sys
     from pathlib import Path
     from pipeline.adapters.process import Processes
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it
     processes = Processes(environment=os.environ)
     log = Path(sys.argv[1]) / "log"
     processes.stream(sys.argv[2:], log=log, on_line=lambda text: print(text, flush=True))

@@ -11,11 +11,12 @@ import pytest
 from buildkit import KEY, NOW, VERSIONS, Yard, make_yard, make_yard_of, offer, release, sha
 
 from pipeline.domain.catalogue import Base, GatePolicy
-from pipeline.domain.definition import Mirror, RegistrySettings, Settings, SigningSettings
+from pipeline.domain.definition import Mirror
 from pipeline.domain.image import ImageRef, candidate_tag
 from pipeline.domain.oci import OCI_INDEX
 from pipeline.domain.pin import Pin
 from pipeline.domain.record import Candidate
+from pipeline.domain.settings import RegistrySettings, Settings, SigningSettings
 from pipeline.errors import (
     BuildFailedError,
     DefinitionError,

@@ -10,7 +10,7 @@ import pytest
 
 from pipeline.adapters import toml_source
 from pipeline.adapters.definitions import FOLDERS, load
-from pipeline.domain.definition import Settings
+from pipeline.domain.settings import Settings
 from pipeline.domain.validation import validate
 from pipeline.errors import DefinitionError
 from pipeline.problem import Problem

@@ -1,0 +1,111 @@
+"""`images/pipeline.toml` as typed, frozen values: the settings of all lines."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, Field
+
+from pipeline.domain.approval_settings import ApprovalSettings
+from pipeline.domain.definition import Definition, Name, Pattern, RelativePath, Scope, Text, Word
+from pipeline.domain.image import Repository
+from pipeline.errors import UsageError
+
+
+def _registry_url(text: str) -> str:
+    host, _, prefix = text.partition("/")
+    try:
+        Repository(registry=host, path=prefix or "x")
+    except UsageError as error:
+        raise ValueError(f"{error.message}: write host[:port][/prefix], without a scheme") from error
+    return text
+
+
+class RegistrySettings(Definition):
+    """Where this project's images live."""
+
+    url: Annotated[str, AfterValidator(_registry_url)]
+    """`host[:port][/prefix]`; an image is `url/<line>/<name>`. PIPELINE_REGISTRY overrides it."""
+    insecure: bool = False
+    """Speak plain HTTP to it."""
+
+    def repository(self, line: str, name: str) -> Repository:
+        """Return the repository of one image."""
+        host, _, prefix = self.url.partition("/")
+        path = "/".join(part for part in (prefix, line, name) if part)
+        return Repository(registry=host, path=path)
+
+
+class EngineSettings(Definition):
+    """The container engine that builds."""
+
+    program: Literal["podman"] = "podman"
+    """The engine's command."""
+    runtime: Literal["auto", "crun", "runc"] = "auto"
+    """OCI runtime; `auto` takes the engine's own unless it cannot run here."""
+
+
+class LedgerSettings(Definition):
+    """Where the record of candidates and decisions is kept."""
+
+    branch: Word = "pipeline-ledger"
+    """Git branch that holds the ledger and nothing else."""
+    remote: Word = "origin"
+    """Git remote the ledger is shared through."""
+
+
+class BuildSettings(Definition):
+    """How builds run."""
+
+    network: Literal["host", "default"] = "host"
+    """Network of build containers."""
+    module_jobs: int = Field(default=2, ge=1, le=64)
+    """Module stages that compile side by side."""
+
+
+class SigningSettings(Definition):
+    """Which keys hosts trust."""
+
+    release_keys: tuple[RelativePath, ...] = ("keys/release.pub",)
+    """Public keys (PEM), relative to the images folder, that releases are or will be signed with."""
+
+
+class SupplierSettings(Definition):
+    """Who makes the images, as their SBOMs tell it."""
+
+    name: Text = ""
+    """The organisation; empty for the registry's address."""
+    url: Annotated[str, Pattern(r"|https?://[!-~]+", "web address or empty", longest=1024)] = ""
+    """Where to find it."""
+    mail: Annotated[str, Pattern(r"|[^@\s\x00-\x1f\x7f]+@[^@\s\x00-\x1f\x7f]+", "mail address or empty")] = ""
+    """Whom to write to."""
+
+
+class PolicySettings(Definition):
+    """What hosts may pull beside the project's own images."""
+
+    allow: tuple[Scope, ...] = ()
+    """Registries or paths in them, as narrow as can be, that are pulled from without a signature."""
+
+
+class Settings(Definition):
+    """`images/pipeline.toml`: settings of all lines."""
+
+    default_line: Name | None = None
+    """The line verbs work on when `--line` is not given."""
+    registry: RegistrySettings
+    """Where this project's images live."""
+    engine: EngineSettings = EngineSettings()
+    """The container engine that builds."""
+    ledger: LedgerSettings = LedgerSettings()
+    """Where the record of candidates and decisions is kept."""
+    build: BuildSettings = BuildSettings()
+    """How builds run."""
+    signing: SigningSettings = SigningSettings()
+    """Which keys hosts trust."""
+    supplier: SupplierSettings = SupplierSettings()
+    """Who makes the images, as their SBOMs tell it."""
+    approval: ApprovalSettings = ApprovalSettings()
+    """Who may approve what; what counts is this table on the protected branch."""
+    policy: PolicySettings = PolicySettings()
+    """What hosts may pull beside the project's own images."""
