@@ -16,8 +16,9 @@ from pipeline.domain.catalogue import Instance
 from pipeline.domain.manifest import Manifest
 from pipeline.domain.pin import Pin
 from pipeline.domain.provenance import BuilderFacts, statement
-from pipeline.verbs.build_facts import SourceFiles, base_facts, instance_facts, upstream_facts
+from pipeline.verbs.build_facts import base_facts, instance_facts, upstream_facts
 from pipeline.verbs.module_stages import BuiltModule
+from pipeline.verbs.source_files import SourceFiles
 
 PIN = Pin(
     kernel="6.12.1-test",
