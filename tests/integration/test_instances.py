@@ -27,6 +27,7 @@ from pipeline.adapters.engine import Engine, detect_profile
 from pipeline.adapters.ledger import Ledger
 from pipeline.adapters.overlaid import OverlaidContainers
 from pipeline.adapters.process import Processes
+from pipeline.adapters.registry import Registry
 from pipeline.adapters.tools import install_line
 from pipeline.adapters.tree import MountedTree
 from pipeline.domain.gate import Finding, Subject, Verdict
@@ -340,7 +341,18 @@ def _record_base(project: Project, digest: Digest) -> None:
         jitter=lambda: 0.0,
     )
     repository = Repository(registry=project.registry.host, path="os/debian/base")
-    ledger.append([records.candidate(repository=repository, digest=digest, pins=None)])
+    sbom = subprocess.run(
+        [sys.executable, "-m", "pipeline", "-q", "sbom", f"{repository}@{digest}"],
+        cwd=project.folder,
+        capture_output=True,
+        check=False,
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
+    )
+    assert sbom.returncode == 0, sbom.stderr
+    # Its hosts inherit it.
+    kept = Registry(project.registry.host, insecure=True).put_blob(repository, sbom.stdout)
+    base = records.candidate(repository=repository, digest=digest, pins=None, evidence={"sbom": kept})
+    ledger.append([base])
 
 
 def outcomes(document: Any) -> dict[str, str]:
