@@ -1,8 +1,10 @@
-"""mmdebstrap for real: the same packages and date give the same archive, and no identity is in it."""
+"""mmdebstrap for real: no identity and no date of the day is in the archive.
+
+That a second one is the same is seen on the whole image, where the Debian line is built.
+"""
 
 from __future__ import annotations
 
-import filecmp
 import os
 import shutil
 import tarfile
@@ -33,14 +35,12 @@ def archive(folder: Path) -> Path:
     return target
 
 
-def test_two_archives_are_the_same_byte_for_byte_and_hold_no_identity(tmp_path: Path) -> None:
-    first, second = archive(tmp_path / "a"), archive(tmp_path / "b")
-    with tarfile.open(first) as tar:
+def test_an_archive_holds_no_identity_and_the_date_it_was_given(tmp_path: Path) -> None:
+    with tarfile.open(archive(tmp_path / "a")) as tar:
         names = set(tar.getnames())
         shadow = tar.extractfile("./etc/shadow")
         assert shadow is not None
         days = {line.split(b":")[2] for line in shadow.read().splitlines()}
-    assert filecmp.cmp(first, second, shallow=False)
     assert "./usr/sbin/sshd" in names
     assert not [
         name for name in names if "ssh_host_" in name or name.endswith(("/etc/hostname", "/etc/hosts"))
