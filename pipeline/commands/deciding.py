@@ -173,6 +173,9 @@ def _known(
         predecessor=None if before is None else Release(version=before.version, digest=before.digest),
         authors=None if until is None else GitAuthors(parts.images).authors(since, until, paths),
         gates={one.gate: one.verdict for one in gates},
-        held=frozenset(one.name for one in report.pieces if one.standing is Standing.MATCHES),
+        # What is a hash alone (logs, the layer) has no document that could be lost.
+        held=frozenset(
+            one.name for one in report.pieces if one.standing in (Standing.MATCHES, Standing.HASH_ONLY)
+        ),
         newcomers=branch.newcomers(rules, since, until),
     )

@@ -1,0 +1,116 @@
+"""A person's decisions on the demo's candidates: asked at a terminal, signed, recorded, taken back."""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+from e2e.conftest import Demo, command
+
+pytestmark = [pytest.mark.e2e, pytest.mark.engine]
+
+APPROVAL = """
+[approval]
+outsiders = [{outsiders}]
+[approval.people]
+ada = ["ada@example.org"]
+[approval.roles]
+managers = ["ada"]
+[approval.rules.instance]
+people = [{{ at_least = 1, role = "managers" }}]
+"""
+
+
+def git(folder: Path, *words: str) -> str:
+    person = ("-c", "user.name=demo", "-c", "user.email=demo@localhost")
+    done = subprocess.run(["git", *person, *words], cwd=folder, capture_output=True, text=True, check=True)
+    return done.stdout
+
+
+@pytest.fixture
+def repository(demo: Demo, tmp_path: Path) -> tuple[Path, Path]:
+    """A copy of the demo's image repository in which Ada may approve hosts, and her key."""
+    if shutil.which("ssh-keygen") is None:
+        pytest.fail("ssh-keygen is not installed; install it: apt-get install openssh-client")
+    folder, key = tmp_path / "copy", tmp_path / "ada"
+    shutil.copytree(demo.folder, folder, symlinks=True)
+    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(key)], check=True)
+    public = " ".join(key.with_name("ada.pub").read_text().split()[:2])
+    (folder / "images/keys/allowed_signers").write_text(f"ada@example.org {public}\n")
+    record = records(folder, "candidate")[-1]
+    names = [record["builder"]["identity"], record["author"], "demo", "demo@localhost"]
+    settings = folder / "images/pipeline.toml"
+    outsiders = ", ".join(json.dumps(name) for name in dict.fromkeys(names))
+    settings.write_text(settings.read_text() + APPROVAL.format(outsiders=outsiders))
+    git(folder, "add", "images")
+    git(folder, "commit", "-qm", "Say who may approve")
+    return folder, key
+
+
+def records(folder: Path, kind: str) -> list[Any]:
+    done = subprocess.run(command("--json", "log"), cwd=folder, capture_output=True, text=True, check=True)
+    return [one for one in json.loads(done.stdout)["records"] if one["kind"] == kind]
+
+
+def at_a_terminal(folder: Path, answer: str, *words: str) -> tuple[int, str]:
+    """Run `pipeline` on a terminal that answers once."""
+    ours, theirs = pty.openpty()
+    os.write(ours, answer.encode())
+    calm = {name: value for name, value in os.environ.items() if name != "CI"}
+    done = subprocess.run(
+        command("-q", *words),
+        cwd=folder, stdin=theirs, stdout=subprocess.PIPE, stderr=theirs, text=True, check=False, env=calm,
+    )  # fmt: skip
+    os.close(theirs)
+    said = os.read(ours, 1 << 16).decode(errors="replace")
+    os.close(ours)
+    return done.returncode, done.stdout + said
+
+
+def test_an_approval_is_asked_for_signed_recorded_and_withdrawn(repository: tuple[Path, Path]) -> None:
+    folder, key = repository
+    words = ("approve", "debian/web-1", "--why", "first release", "--key", str(key))
+    code, said = at_a_terminal(folder, "no\n", *words)
+    assert code == 1, said
+    assert records(folder, "approval") == []
+    code, said = at_a_terminal(folder, "yes\n", *words)
+    assert code == 0, said
+    [approval] = records(folder, "approval")
+    [decided] = approval["decided"]
+    candidate = [one for one in records(folder, "candidate") if one["image"] == "web-1"][-1]
+    assert decided["digest"] == candidate["digest"]
+    assert decided["evidence"] == candidate["evidence"]
+    assert decided["version"] == "1.0.0"
+    assert approval["proof"]["identity"] == "ada@example.org"
+    code, said = at_a_terminal(
+        folder, "", "withdraw", approval["id"], "--why", "too early", "--key", str(key)
+    )
+    assert code == 0, said
+    assert [one["approval"] for one in records(folder, "withdrawal")] == [approval["id"]]
+
+
+def test_nobody_can_be_asked_in_ci_and_nothing_is_recorded(repository: tuple[Path, Path]) -> None:
+    folder, key = repository
+    done = subprocess.run(
+        command("-q", "approve", "debian/db-1", "--why", "x", "--key", str(key)),
+        cwd=folder, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False,
+        env={**os.environ, "CI": "true"},
+    )  # fmt: skip
+    assert done.returncode == 2, done.stderr
+    assert "CI identity" in done.stderr
+    assert records(folder, "approval") == []
+
+
+def test_a_rejection_counts_at_once(repository: tuple[Path, Path]) -> None:
+    folder, key = repository
+    code, said = at_a_terminal(folder, "", "reject", "debian/gpu-1", "--why", "no", "--key", str(key))
+    assert code == 0, said
+    code, said = at_a_terminal(folder, "yes\n", "approve", "debian/gpu-1", "--why", "yet", "--key", str(key))
+    assert code == 1, said
+    assert "reject" in said
