@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pipeline.domain.append import BaseImage
 from pipeline.domain.catalogue import Instance
 from pipeline.domain.checks import CheckReport
+from pipeline.domain.evidence import EvidenceKind
 from pipeline.domain.fleet import FleetResult, InstanceResult, Outcome
 from pipeline.domain.gate import Finding, GateResult
 from pipeline.domain.image import Digest, ImageRef
@@ -28,7 +29,7 @@ from pipeline.errors import GateRefusedError, InterruptedRunError, PipelineError
 from pipeline.verbs.assemble import BasePaths, HostOrder, HostResult, Store, assemble, load_base
 from pipeline.verbs.build_host import build_with_engine
 from pipeline.verbs.candidates import latest, require_parent
-from pipeline.verbs.examination import Examination, Overlays, settled
+from pipeline.verbs.examination import PROOF, Examination, Overlays, settled
 from pipeline.verbs.host_proof import HostBatch, ProvesHosts
 from pipeline.verbs.ports import Run
 from pipeline.verbs.reproduce import assemble_again
@@ -48,6 +49,7 @@ class Fleet:
         jobs: Hosts examined at once.
         stop: When set, no further request is begun.
         prover: Makes what proves the hosts of one base.
+        needed: Evidence without which a host is built again.
     """
 
     store: Store
@@ -57,6 +59,7 @@ class Fleet:
     jobs: int
     stop: threading.Event
     prover: Callable[[HostBatch], ProvesHosts]
+    needed: frozenset[EvidenceKind] = PROOF
 
 
 def build_instances(run: Run, hosts: Sequence[Instance], fleet: Fleet) -> FleetResult:
@@ -74,6 +77,7 @@ def build_instances(run: Run, hosts: Sequence[Instance], fleet: Fleet) -> FleetR
         hosts,
         at=lambda host: str(run.catalogue.repository(host)),
         today=run.clock().date(),
+        proof=fleet.needed,
     )
     slots = threading.Semaphore(max(1, fleet.jobs))
     found: dict[str, tuple[InstanceResult, Candidate | None]] = {}

@@ -155,6 +155,7 @@ def settled(
     *,
     at: Callable[[Instance], str],
     today: dt.date,
+    proof: frozenset[EvidenceKind] = PROOF,
 ) -> dict[str, Digest]:
     """Return the hosts whose newest candidate would be let go on today as it was then, with its digest.
 
@@ -165,13 +166,14 @@ def settled(
         hosts: The hosts that are asked for.
         at: Says where a host's image goes today.
         today: The day, UTC.
+        proof: Evidence it must have.
     """
     newest = {(one.line, one.image): one for one in records}
     names = {gate.name for gate in all_gates() if Tier.INSTANCE in gate.tiers}
     found: dict[str, Digest] = {}
     for host in hosts:
         one = newest.get((host.line, host.name))
-        if one is None or not one.ok or str(one.repository) != at(host) or not one.evidence.keys() >= PROOF:
+        if one is None or not one.ok or str(one.repository) != at(host) or not one.evidence.keys() >= proof:
             continue
         answered = {gate.gate for gate in one.gates}
         waived = {gate.gate for gate in one.gates if gate.verdict is Verdict.WAIVED}

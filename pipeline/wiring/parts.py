@@ -155,7 +155,9 @@ class Parts:
         """Return what hosts' images need beside a run; `boot` has each booted."""
         from pipeline.adapters.basepaths import BasePathCache  # noqa: PLC0415
         from pipeline.adapters.overlaid import OverlaidContainers  # noqa: PLC0415
+        from pipeline.domain.evidence import EvidenceKind  # noqa: PLC0415
         from pipeline.verbs.build_instances import Fleet  # noqa: PLC0415
+        from pipeline.verbs.examination import PROOF  # noqa: PLC0415
         from pipeline.verbs.host_proof import HostBatch, HostProof  # noqa: PLC0415
         from pipeline.verbs.trust import read_trust  # noqa: PLC0415
 
@@ -172,6 +174,7 @@ class Parts:
             jobs=jobs,
             stop=self.stop,
             prover=prover,
+            needed=PROOF | {EvidenceKind.BOOT_TEST} if boot else PROOF,
         )
 
     def registry_at(self, host: str, *, insecure: bool) -> Registry:

@@ -73,7 +73,7 @@ def test_a_package_whose_files_are_gone_counts_as_removed() -> None:
 
 
 def test_licences_of_changed_packages_are_compared() -> None:
-    head = "Format: https://www.debian.org/doc/packaging-manuals/copyright-format/1.0/\n\nFiles: *\n"
+    head = "Format: https://example.org/copyright-format/1.0/\n\nFiles: *\n"
     path = "/usr/share/doc/redis/copyright"
     old = {STATUS: dpkg(("redis", "7.2-1")), path: f"{head}License: BSD-3-Clause\n text\n"}
     new = {STATUS: dpkg(("redis", "8.0-1")), path: f"{head}License: AGPL-3\n\nFiles: x\nLicense: MIT\n"}
