@@ -6,7 +6,6 @@ edit; co-authors of trailers are authors too; what cannot be told in full is Non
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -46,13 +45,7 @@ class GitAuthors:
             return None
         wanted = [until] if since is None else [until, f"^{since}"]
         log = ("log", "-z", "--full-history", "--encoding=UTF-8", f"--format={_FORMAT}")
-        answer = repo.run(*log, *wanted, "--", *self._specs(repo, paths))
+        answer = repo.run(*log, *wanted, "--", *repo.literal(self._path, paths))
         if answer.code != 0:
             return None
         return tuple(sorted({name.strip() for name in answer.text.split("\0") if name.strip()}))
-
-    def _specs(self, repo: GitRepo, paths: Sequence[str]) -> list[str]:
-        top = (repo.work_tree or self._path).resolve()
-        # git takes no `..` in a path that is literal: it would match nothing, and the list would be short.
-        below = (Path(os.path.normpath(self._path.resolve() / path)) for path in paths)
-        return [f":(top,literal){path.relative_to(top).as_posix()}" for path in below]

@@ -53,14 +53,9 @@ class GitCommits:
             f"--format={_FORMAT}",
             *wanted,
             "--",
-            *self._specs(repo, paths),
+            *repo.literal(self._path, paths),
         )
         return tuple(_commits(answer.text))
-
-    def _specs(self, repo: GitRepo, paths: Sequence[str]) -> list[str]:
-        top = (repo.work_tree or self._path).resolve()
-        below = (self._path.resolve() / path for path in paths)
-        return [f":(top,literal){path.relative_to(top).as_posix()}" for path in below]
 
 
 def _require(repo: GitRepo, commit: str) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -148,6 +148,13 @@ class GitRepo:
                 tail=answer.err,
             )
         return answer
+
+    def literal(self, folder: Path, paths: Sequence[str]) -> list[str]:
+        """Return pathspecs that mean exactly these paths, which are relative to a folder of the work tree."""
+        top = (self.work_tree or folder).resolve()
+        # git takes no `..` in a path that is literal: it would match nothing, and an answer would be short.
+        below = (Path(os.path.normpath(folder.resolve() / path)) for path in paths)
+        return [f":(top,literal){path.relative_to(top).as_posix()}" for path in below]
 
     def ref(self, name: str) -> str | None:
         """Return the commit a full reference name points at, or None when there is no such reference."""

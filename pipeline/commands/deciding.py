@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import json
 import os
 import sys
 from pathlib import Path
@@ -141,8 +142,6 @@ def _proposal(
 
 def _bump(parts: Parts, record: Candidate) -> str:
     """Return the part of the version that the recorded diff asks to raise."""
-    import json  # noqa: PLC0415
-
     from pipeline.verbs.evidence import fetch_evidence  # noqa: PLC0415
 
     document = json.loads(fetch_evidence(parts.proofs.referrers, record, "diff"))
@@ -152,8 +151,6 @@ def _bump(parts: Parts, record: Candidate) -> str:
 def _known(
     parts: Parts, record: Candidate, before: Seal | None, branch: ProtectedBranch, rules: ProtectedRules
 ) -> Known:
-    import json  # noqa: PLC0415
-
     from pipeline.adapters.authors import GitAuthors  # noqa: PLC0415
     from pipeline.domain.decision import Release  # noqa: PLC0415
     from pipeline.domain.dossier_parts import read_gates  # noqa: PLC0415

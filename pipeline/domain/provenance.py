@@ -9,7 +9,6 @@ Grammar: https://slsa.dev/spec/v1.1/provenance and in-toto's Statement and Resou
 
 from __future__ import annotations
 
-import datetime as dt
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from urllib.parse import quote, urlsplit
@@ -19,6 +18,7 @@ from pipeline.domain.evidence import EvidenceKind
 from pipeline.domain.image import Digest, Repository, Tier
 from pipeline.domain.oci import OCI_CONFIG, OCI_MANIFEST
 from pipeline.domain.record import Candidate, RecordedPins, SourceState, harmless
+from pipeline.domain.record_codec import stamp
 from pipeline.errors import UsageError
 
 STATEMENT = "https://in-toto.io/Statement/v1"
@@ -151,8 +151,8 @@ def statement(
                     "builder": {"id": builder_id(candidate, builder), "version": dict(builder.versions)},
                     "metadata": {
                         "invocationId": _invocation(candidate, builder),
-                        "startedOn": _stamp(candidate.started),
-                        "finishedOn": _stamp(candidate.finished),
+                        "startedOn": stamp(candidate.started),
+                        "finishedOn": stamp(candidate.finished),
                     },
                     "byproducts": [_byproduct(name, byproducts[name]) for name in sorted(byproducts)],
                 },
@@ -317,7 +317,3 @@ def _invocation(candidate: Candidate, builder: BuilderFacts) -> str:
 
 def _sha256(digest: Digest) -> dict[str, Json]:
     return {"sha256": digest.hex}
-
-
-def _stamp(moment: dt.datetime) -> str:
-    return moment.isoformat(timespec="seconds").replace("+00:00", "Z")

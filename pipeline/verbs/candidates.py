@@ -20,7 +20,7 @@ from pipeline.domain.record import Candidate, GateRecord, candidates
 from pipeline.errors import NotFoundError, RegistryError
 from pipeline.verbs.built import Built
 from pipeline.verbs.check import check, require
-from pipeline.verbs.ports import Ledger, Run
+from pipeline.verbs.ports import Ledger, Run, inside_of
 
 
 def examine(
@@ -37,15 +37,14 @@ def examine(
     """
     expected = run.catalogue.expectations(image, kernel)
 
-    def inside(argv: Sequence[str], *, stdin: str = "", timeout: float = 120.0) -> object:
-        return run.engine.run(local, argv, stdin=stdin, timeout=timeout)
+    inside = inside_of(run.engine, local)
 
     with run.open_tree(local) as tree:
-        packages = installed_packages(tree, inside)  # type: ignore[arg-type]
+        packages = installed_packages(tree, inside)
         subject = Subject(
             tier=image.tier,
             tree=tree,
-            inside=inside,  # type: ignore[arg-type]
+            inside=inside,
             packages=packages,
             expected=expected,
             now=run.clock(),

@@ -19,7 +19,7 @@ from typing import Protocol
 from pipeline.domain.catalogue import Instance
 from pipeline.domain.checks import CheckReport
 from pipeline.domain.evidence import EvidenceKind
-from pipeline.domain.gate import CommandResult, Inside, Package, Subject, Verdict
+from pipeline.domain.gate import Inside, Package, Subject, Verdict
 from pipeline.domain.gates.registry import all_gates
 from pipeline.domain.image import Digest, Tier
 from pipeline.domain.overlaid import OverlaidTree
@@ -30,7 +30,7 @@ from pipeline.domain.tree import FileType
 from pipeline.domain.walked import WalkedTree
 from pipeline.verbs.assemble import Assembled
 from pipeline.verbs.check import check, require
-from pipeline.verbs.ports import Run
+from pipeline.verbs.ports import Run, inside_of
 
 PROOF = frozenset({EvidenceKind.SBOM, EvidenceKind.DIFF, EvidenceKind.GATES, EvidenceKind.PROVENANCE})
 """Evidence without which no host's image is as it should be."""
@@ -138,8 +138,7 @@ class Examination:
         tree = WalkedTree(self._stack.enter_context(self.run.open_tree(local)))
         next(tree.walk(), None)  # walked once here, not by each of the first hosts
 
-        def inside(argv: Sequence[str], *, stdin: str = "", timeout: float = 120.0) -> CommandResult:
-            return self.run.engine.run(local, argv, stdin=stdin, timeout=timeout)
+        inside = inside_of(self.run.engine, local)
 
         return _Opened(local=local, tree=tree, packages=installed_packages(tree, inside))
 

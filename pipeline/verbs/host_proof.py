@@ -16,7 +16,6 @@ from typing import Protocol
 from pipeline.domain.basepaths import PathLookup
 from pipeline.domain.catalogue import Instance
 from pipeline.domain.evidence import Evidence, EvidenceKind
-from pipeline.domain.gate import CommandResult
 from pipeline.domain.image import Digest, ImageRef
 from pipeline.domain.provenance import BuildFacts
 from pipeline.domain.record import Candidate, Parent, Record
@@ -30,7 +29,7 @@ from pipeline.verbs.built import Built
 from pipeline.verbs.candidates import describe, package_set
 from pipeline.verbs.evidence import load_evidence
 from pipeline.verbs.examination import Examined
-from pipeline.verbs.ports import Run
+from pipeline.verbs.ports import Run, inside_of
 from pipeline.verbs.proof import Workshop, difference_of, identity_of, stored
 from pipeline.verbs.sbom import OpenedImage, inherited_sbom, sbom_of
 
@@ -147,8 +146,7 @@ class HostProof:
     def _scanned(self, identity: Identity, examined: Examined) -> Evidence:
         local = self.batch.run.engine.pull(identity.ref)
 
-        def inside(argv: Sequence[str], *, stdin: str = "", timeout: float = 120.0) -> CommandResult:
-            return self.batch.run.engine.run(local, argv, stdin=stdin, timeout=timeout)
+        inside = inside_of(self.batch.run.engine, local)
 
         with self.batch.run.open_tree(local) as tree, self.workshop.open_root(local) as root:
             image = OpenedImage(root=root, tree=tree, inside=inside, packages=examined.packages)

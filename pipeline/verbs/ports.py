@@ -14,7 +14,7 @@ from pipeline.domain.catalogue import Catalogue
 from pipeline.domain.checks import CheckReport
 from pipeline.domain.definition import Bootstrap
 from pipeline.domain.events import Reporter
-from pipeline.domain.gate import CommandResult, Package
+from pipeline.domain.gate import CommandResult, Inside, Package
 from pipeline.domain.image import Digest, ImageRef
 from pipeline.domain.oci import Descriptor
 from pipeline.domain.pin import PinFile
@@ -55,6 +55,15 @@ class BuildEngine(Protocol):
         self, name: str, argv: Sequence[str], *, stdin: str = "", timeout: float = 120.0, online: bool = False
     ) -> CommandResult:
         """Run a program in a throw-away container."""
+
+
+def inside_of(engine: BuildEngine, name: str) -> Inside:
+    """Return what runs programs in throw-away containers of a local image."""
+
+    def inside(argv: Sequence[str], *, stdin: str = "", timeout: float = 120.0) -> CommandResult:
+        return engine.run(name, argv, stdin=stdin, timeout=timeout)
+
+    return inside
 
 
 class Store(Protocol):

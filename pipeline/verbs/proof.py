@@ -19,7 +19,7 @@ from pipeline.domain.catalogue import Base, Instance
 from pipeline.domain.checks import CheckReport
 from pipeline.domain.diff.document import document
 from pipeline.domain.evidence import Evidence, EvidenceKind
-from pipeline.domain.gate import CommandResult, Package
+from pipeline.domain.gate import Package
 from pipeline.domain.image import Digest, ImageRef, Tier
 from pipeline.domain.lineage import predecessor
 from pipeline.domain.provenance import BuilderFacts, BuildFacts, git_uri, statement
@@ -30,7 +30,7 @@ from pipeline.verbs.boot_test import require as require_boot
 from pipeline.verbs.built import Built
 from pipeline.verbs.diff import Snapshots, diff
 from pipeline.verbs.evidence import EvidenceStore, store_evidence
-from pipeline.verbs.ports import Run
+from pipeline.verbs.ports import Run, inside_of
 from pipeline.verbs.sbom import OpenedImage, Scanner, Taken, evidence_of, origins_of, parent_of, take
 
 
@@ -92,8 +92,7 @@ class EngineProver:
         return Prepared(run=run, workshop=self.workshop, facts=built.facts, taken=taken, boot=boot)
 
     def _taken(self, run: Run, built: Built, packages: tuple[Package, ...] | None) -> Taken:
-        def inside(argv: Sequence[str], *, stdin: str = "", timeout: float = 120.0) -> CommandResult:
-            return run.engine.run(built.local, argv, stdin=stdin, timeout=timeout)
+        inside = inside_of(run.engine, built.local)
 
         with run.open_tree(built.local) as tree, self.workshop.open_root(built.local) as root:
             image = OpenedImage(root=root, tree=tree, inside=inside, packages=packages)

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from pipeline.domain.evidence import Evidence, EvidenceKind
-from pipeline.domain.gate import CommandResult
 from pipeline.domain.image import ImageRef
 from pipeline.domain.packages import installed_packages
 from pipeline.domain.record import Candidate
 from pipeline.domain.sbom.document import Identity
 from pipeline.verbs.evidence import fetch_evidence
-from pipeline.verbs.ports import Run
+from pipeline.verbs.ports import Run, inside_of
 from pipeline.verbs.proof import Workshop
 from pipeline.verbs.sbom import OpenedImage, sbom_of
 
@@ -37,8 +36,7 @@ def sbom_of_ref(run: Run, workshop: Workshop, ref: ImageRef, record: Candidate |
         return Evidence(kind=EvidenceKind.SBOM, data=data)
     local = _pulled(run, ref)
 
-    def inside(argv: Sequence[str], *, stdin: str = "", timeout: float = 120.0) -> CommandResult:
-        return run.engine.run(local, argv, stdin=stdin, timeout=timeout)
+    inside = inside_of(run.engine, local)
 
     identity = Identity(
         name=ref.repository.path.rpartition("/")[2],
