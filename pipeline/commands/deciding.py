@@ -126,14 +126,16 @@ def _proposal(
     parts: Parts, record: Candidate, branch: ProtectedBranch, rules: ProtectedRules, *, version: str | None
 ) -> Proposal:
     from pipeline.domain.approval_summary import facts_of  # noqa: PLC0415
-    from pipeline.domain.lineage import predecessor, proposed_version  # noqa: PLC0415
+    from pipeline.domain.lineage import Lineage  # noqa: PLC0415
     from pipeline.verbs.deciding import Proposal  # noqa: PLC0415
 
-    before = predecessor(parts.ledger.read(), f"{record.line}/{record.image}").seal
+    name = f"{record.line}/{record.image}"
+    lineage = Lineage(parts.ledger.read())
+    before = lineage.newest(name)
     dossier = dossier_of(parts, record)
     return Proposal(
         candidate=record,
-        version=version or proposed_version(before, _bump(parts, record)),
+        version=version or lineage.next_version(name, _bump(parts, record), digest=record.digest),
         known=_known(parts, record, before, branch, rules),
         facts=facts_of(record, dossier),
         blocks=tuple(point.text for point in dossier.judgement.blocks),

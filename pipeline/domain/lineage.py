@@ -1,18 +1,32 @@
-"""Which releases an image has, by the ledger alone, and which of them a candidate follows.
+"""Which releases each image has, by the ledger alone: which a candidate follows, which tags must name what.
 
 Rules: a release is a seal; the newest is the one of the highest version, not the last written; a release that
-was yanked is still a release, and is never what a new one is compared with where there is another.
+was yanked is still a release, and is never what a new one is compared with, built on or moved to; a version
+that was reserved is never given to another digest, even when its seal was never finished; a tag names what
+the last record that moved it says.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import re
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from semver import Version
 
+from pipeline.domain.image import Digest, Tier
+from pipeline.domain.nearest import nearest
 from pipeline.domain.record import Record
-from pipeline.domain.release import Seal, Yank
+from pipeline.domain.release import Deployment, Reservation, Seal, Step, Yank
+from pipeline.domain.text import plain
+from pipeline.errors import GateRefusedError, NotFoundError, UsageError
+
+CHANNEL = "current"
+"""The tag a host tracks; hosts' images alone have it."""
+
+FIRST = "1.0.0"
+
+_WANTED = re.compile(r"v?(0|[1-9][0-9]{0,8})(?:\.(0|[1-9][0-9]{0,8}))?(?:\.(0|[1-9][0-9]{0,8}))?")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,32 +37,166 @@ class Predecessor:
     because: str
 
 
-def releases(records: Iterable[Record], name: str) -> tuple[Seal, ...]:
-    """Return the seals of an image (`line/image`), lowest version first."""
-    found = [one for one in records if isinstance(one, Seal) and one.name == name]
-    return tuple(sorted(found, key=lambda one: Version.parse(one.version)))
+class Lineage:
+    """The releases of all images in a ledger.
+
+    Args:
+        records: The ledger, oldest first.
+    """
+
+    def __init__(self, records: Iterable[Record]) -> None:
+        self._seals: dict[str, list[Seal]] = {}
+        self._yanks: dict[str, dict[str, Yank]] = {}
+        self._reserved: dict[str, list[Reservation]] = {}
+        self._moves: dict[str, list[Deployment | Seal]] = {}
+        for record in records:
+            if isinstance(record, Seal):
+                self._seals.setdefault(record.name, []).append(record)
+                self._moves.setdefault(record.name, []).append(record)
+            elif isinstance(record, Yank):
+                self._yanks.setdefault(record.name, {}).setdefault(record.version, record)
+            elif isinstance(record, Reservation):
+                self._reserved.setdefault(record.name, []).append(record)
+            elif isinstance(record, Deployment) and record.step is Step.CHANNEL:
+                self._moves.setdefault(record.name, []).append(record)
+        for seals in self._seals.values():
+            seals.sort(key=lambda one: Version.parse(one.version))
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Every image (`line/image`) that has a release, sorted."""
+        return tuple(sorted(self._seals))
+
+    def releases(self, name: str) -> tuple[Seal, ...]:
+        """Return the seals of an image (`line/image`), lowest version first, the yanked among them."""
+        return tuple(self._seals.get(name, ()))
+
+    def good(self, name: str) -> tuple[Seal, ...]:
+        """Return the releases that were not yanked, lowest version first."""
+        return tuple(one for one in self.releases(name) if self.yank_of(one) is None)
+
+    def newest(self, name: str) -> Seal | None:
+        """Return the highest release that was not yanked."""
+        good = self.good(name)
+        return good[-1] if good else None
+
+    def yank_of(self, seal: Seal) -> Yank | None:
+        """Return why a release was yanked, None for a good one."""
+        return self._yanks.get(seal.name, {}).get(seal.version)
+
+    def at(self, name: str, digest: Digest) -> Seal | None:
+        """Return the highest release of an image that has this digest; None for a candidate."""
+        return next((one for one in reversed(self.releases(name)) if one.digest == digest), None)
+
+    def by_digest(self, digest: Digest) -> Seal | None:
+        """Return a release with this digest, of whatever image."""
+        return next((found for name in self.names if (found := self.at(name, digest))), None)
+
+    def find(self, name: str, wanted: str, *, yanked: bool = False) -> Seal:
+        """Return the release that a person means: `v2`, `v2.0` (the highest of these), `v2.0.3` or `2.0.3`.
+
+        Args:
+            name: `line/image`.
+            wanted: The version.
+            yanked: Whether a yanked release may be found, when it is named in full.
+
+        Raises:
+            UsageError: It is no version.
+            NotFoundError: The image has no such release.
+            GateRefusedError: It has, but every such release was yanked.
+        """
+        match = _WANTED.fullmatch(wanted)
+        if match is None:
+            raise UsageError(
+                f"{plain(wanted, 60)!r} is no version",
+                hint="write v2, v2.0 or v2.0.3",
+            )
+        parts = [int(part) for part in match.groups() if part is not None]
+        fits = [one for one in self.releases(name) if _begins(one.version, parts)]
+        good = [one for one in fits if self.yank_of(one) is None]
+        if good:
+            return good[-1]
+        if not fits:
+            known = [f"v{one.version}" for one in reversed(self.good(name))]
+            raise NotFoundError(
+                f"{name} has no release {plain(wanted, 60)}",
+                hint=nearest(wanted, known) if known else f"nothing of {name} was released yet",
+            )
+        if yanked and len(parts) == 3:  # noqa: PLR2004 - a whole version names one release
+            return fits[-1]
+        yank = self.yank_of(fits[-1])
+        raise GateRefusedError(
+            f"{name} v{fits[-1].version} was yanked: {'' if yank is None else yank.why}",
+            hint=f"take another release; `pipeline releases {name}` lists them",
+        )
+
+    def reservation(self, name: str, digest: Digest) -> Reservation | None:
+        """Return the highest version that was reserved for a digest and is not sealed yet."""
+        sealed = {one.version for one in self.releases(name)}
+        mine = [
+            one for one in self._reserved.get(name, ()) if one.digest == digest and one.version not in sealed
+        ]
+        return max(mine, key=lambda one: Version.parse(one.version), default=None)
+
+    def holder(self, name: str, version: str) -> Digest | None:
+        """Return the digest a version belongs to, sealed or reserved; the first to reserve it has it."""
+        taken = [
+            one for one in (*self._reserved.get(name, ()), *self.releases(name)) if one.version == version
+        ]
+        return taken[0].digest if taken else None
+
+    def highest(self, name: str, *, but: Digest | None = None) -> str | None:
+        """Return the highest version ever sealed, or reserved for another digest than `but`."""
+        taken = [
+            *(one.version for one in self.releases(name)),
+            *(one.version for one in self._reserved.get(name, ()) if one.digest != but),
+        ]
+        return max(taken, key=Version.parse, default=None)
+
+    def next_version(self, name: str, bump: str, *, digest: Digest | None = None) -> str:
+        """Return the version a candidate's release gets; `bump` is major, minor or patch, the first is 1.0.0.
+
+        Versions only grow: what was yanked, or reserved for another digest, counts as taken.
+        """
+        highest = self.highest(name, but=digest)
+        return FIRST if highest is None else str(Version.parse(highest).next_version(part=bump))
+
+    def predecessor(self, name: str) -> Predecessor:
+        """Return what a new candidate of an image is compared with."""
+        newest = self.newest(name)
+        if newest is not None:
+            return Predecessor(seal=newest, because=f"v{newest.version} is the last release of {name}")
+        if self.releases(name):
+            return Predecessor(seal=None, because=f"every release of {name} was yanked")
+        return Predecessor(seal=None, because=f"{name} has no release yet")
+
+    def channel(self, name: str) -> Deployment | Seal | None:
+        """Return the record that moved an image's channel last; None for an image that has none."""
+        moved = [
+            one for one in self._moves.get(name, ()) if isinstance(one, Deployment) or CHANNEL in one.aliases
+        ]
+        return moved[-1] if moved else None
+
+    def tags(self, name: str) -> Mapping[str, Digest]:
+        """Return every release tag, alias and channel of an image and the digest it must name."""
+        found = {f"v{one.version}": one.digest for one in self.releases(name)}
+        for move in self._moves.get(name, ()):
+            aliases = (CHANNEL,) if isinstance(move, Deployment) else move.aliases
+            found.update(dict.fromkeys(aliases, move.digest))
+        return found
 
 
-def yanked(records: Iterable[Record], name: str) -> frozenset[str]:
-    """Return the versions of an image that were yanked."""
-    return frozenset(one.version for one in records if isinstance(one, Yank) and one.name == name)
-
-
-def proposed_version(before: Seal | None, bump: str) -> str:
-    """Return the version of a release after `before`; `bump` is major, minor or patch, the first is 1.0.0."""
-    if before is None:
-        return "1.0.0"
-    return str(Version.parse(before.version).next_version(part=bump))
+def aliases_of(version: str, tier: Tier) -> tuple[str, ...]:
+    """Return the tags that move to a new release beside its own: `v2.1`, `v2`, a host's channel."""
+    parsed = Version.parse(version)
+    aliases = (f"v{parsed.major}.{parsed.minor}", f"v{parsed.major}")
+    return (*aliases, CHANNEL) if tier is Tier.INSTANCE else aliases
 
 
 def predecessor(records: Iterable[Record], name: str) -> Predecessor:
     """Return what a new candidate of an image is compared with."""
-    known = tuple(records)
-    bad = yanked(known, name)
-    sealed = releases(known, name)
-    good = [one for one in sealed if one.version not in bad]
-    if good:
-        return Predecessor(seal=good[-1], because=f"v{good[-1].version} is the last release of {name}")
-    if sealed:
-        return Predecessor(seal=None, because=f"every release of {name} was yanked")
-    return Predecessor(seal=None, because=f"{name} has no release yet")
+    return Lineage(records).predecessor(name)
+
+
+def _begins(version: str, parts: list[int]) -> bool:
+    return list(Version.parse(version).to_tuple()[: len(parts)]) == parts
