@@ -32,7 +32,7 @@ def approve(parts: Parts) -> int:
     from pipeline.verbs.approve import approve as verb  # noqa: PLC0415
 
     options = parts.options
-    branch = _branch(parts)
+    branch = parts.releasing.branch
     proposals = _proposals(parts, branch, version=options.version)
     made = verb(
         proposals,
@@ -52,7 +52,7 @@ def reject(parts: Parts) -> int:
     from pipeline.render.approve import show_decision  # noqa: PLC0415
     from pipeline.verbs.reject import reject as verb  # noqa: PLC0415
 
-    branch = _branch(parts)
+    branch = parts.releasing.branch
     made = verb(_proposals(parts, branch, version=None), _deciding(parts, branch), why=parts.options.why)
     show_decision(made, console=console(), as_json=parts.options.json)
     return 0
@@ -63,21 +63,9 @@ def withdraw(parts: Parts) -> int:
     from pipeline.render.approve import show_decision  # noqa: PLC0415
     from pipeline.verbs.withdraw import withdraw as verb  # noqa: PLC0415
 
-    made = verb(parts.options.decision, _deciding(parts, _branch(parts)), why=parts.options.why)
+    made = verb(parts.options.decision, _deciding(parts, parts.releasing.branch), why=parts.options.why)
     show_decision(made, console=console(), as_json=parts.options.json)
     return 0
-
-
-def _branch(parts: Parts) -> ProtectedBranch:
-    from pipeline.adapters.protected import ProtectedBranch  # noqa: PLC0415
-
-    settings = parts.catalogue.settings
-    return ProtectedBranch(
-        parts.images,
-        remote=settings.ledger.remote,
-        branch=parts.environment.get("PIPELINE_PROTECTED_BRANCH") or None,
-        local=settings.approval.branch,
-    )
 
 
 def _deciding(parts: Parts, branch: ProtectedBranch) -> Deciding:

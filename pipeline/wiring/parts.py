@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from pipeline.verbs.mirror import MirrorOrder, MirrorResult
     from pipeline.verbs.ports import Run
     from pipeline.wiring.proofs import ProofParts
+    from pipeline.wiring.releasing import ReleaseParts
 
 _TOOLS_FOLDER = ".tools"
 _CAP_SYS_RESOURCE = 24
@@ -150,6 +151,13 @@ class Parts:
         from pipeline.wiring.proofs import ProofParts  # noqa: PLC0415
 
         return ProofParts(self)
+
+    @cached_property
+    def releasing(self) -> ReleaseParts:
+        """What releases and looks after releases."""
+        from pipeline.wiring.releasing import ReleaseParts  # noqa: PLC0415
+
+        return ReleaseParts(self)
 
     def fleet(self, jobs: int, *, boot: bool) -> Fleet:
         """Return what hosts' images need beside a run; `boot` has each booted."""
