@@ -1,4 +1,4 @@
-"""Candidates for tests: one that is complete, and strategies that make any."""
+"""Records for tests: candidates, releases and what became of them, and strategies that make any."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from pipeline.domain.decision import Approval, Decided, Method, Proof, Rejection, Release, Withdrawal
 from pipeline.domain.gate import Verdict
 from pipeline.domain.image import RELEASE_TAG, Digest, Repository, Tier
+from pipeline.domain.lineage import aliases_of
 from pipeline.domain.record import (
     Builder,
     Candidate,
@@ -53,6 +54,66 @@ def candidate(number: int = 1, **changes: object) -> Candidate:
         evidence={"build.log": digest(9)},
     )
     return dataclasses.replace(base, **changes)  # type: ignore[arg-type]
+
+
+def reservation(version: str = "1.0.0", number: int = 1, **changes: object) -> Reservation:
+    """The version of `candidate(number)` that is about to be sealed."""
+    return Reservation(**{**_of(version, number), "approvals": (), **changes})  # type: ignore[arg-type]
+
+
+def seal(version: str = "1.0.0", number: int = 1, **changes: object) -> Seal:
+    """A release of `candidate(number)`; give `of` for another candidate's, its name, digest and tier with it."""
+    of = changes.pop("of", None) or candidate(number)
+    assert isinstance(of, Candidate)
+    base = {
+        **_of(version, number, of),
+        "tier": of.tier,
+        "candidate": of.id,
+        "approvals": (),
+        "aliases": aliases_of(version, of.tier),
+        "evidence": of.evidence,
+        "what": "a newer kernel",
+        "why": "fixes the pool import",
+        "approvers": ("ben@example.org", "cleo@example.org"),
+        "bump": ("minor", "zfs 2.3.2 in place of 2.3.1"),
+    }
+    return Seal(**{**base, **changes})  # type: ignore[arg-type]
+
+
+def yank(of: Seal, why: str = "zfs.ko does not load", **changes: object) -> Yank:
+    """The record that a release is bad, a day later."""
+    base = {**_same(of), "time": of.time + dt.timedelta(days=1), "why": why}
+    return Yank(**{**base, **changes})  # type: ignore[arg-type]
+
+
+def deployment(of: Seal, step: Step = Step.BOOTED, **changes: object) -> Deployment:
+    """A step of bringing a release to the host its image is named like, an hour later."""
+    base = {
+        **_same(of),
+        "time": of.time + dt.timedelta(hours=1),
+        "host": of.image,
+        "step": step,
+        "why": "the change of November",
+    }
+    return Deployment(**{**base, **changes})  # type: ignore[arg-type]
+
+
+def _of(version: str, number: int, of: Candidate | None = None) -> dict[str, object]:
+    one = of or candidate(number)
+    return {
+        "time": one.time + dt.timedelta(hours=1),
+        "author": "Cleo <cleo@example.org>",
+        "line": one.line,
+        "image": one.image,
+        "repository": one.repository,
+        "digest": one.digest,
+        "version": version,
+    }
+
+
+def _same(of: Seal) -> dict[str, object]:
+    names = ("author", "line", "image", "repository", "digest", "version")
+    return {name: getattr(of, name) for name in names}
 
 
 times = st.datetimes(min_value=dt.datetime(1970, 1, 1), timezones=st.just(dt.UTC)).map(  # noqa: DTZ001
