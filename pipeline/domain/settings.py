@@ -21,6 +21,19 @@ def _registry_url(text: str) -> str:
     return text
 
 
+SigningKey = Annotated[
+    str,
+    Pattern(
+        r"env://[A-Za-z_][A-Za-z0-9_]*"
+        r"|(?:awskms|gcpkms|azurekms|hashivault|k8s)://[A-Za-z0-9/][A-Za-z0-9/._:@+-]*"
+        r"|/?(?!-|\.\.?(?:/|$))[A-Za-z0-9._-]+(?:/(?!\.\.?(?:/|$))[A-Za-z0-9._-]+)*",
+        "signing key: env://VARIABLE, awskms://…, gcpkms://…, azurekms://…, hashivault://…, k8s://…, or a "
+        "path without '.' or '..' parts",
+        longest=1024,
+    ),
+]
+
+
 class RegistrySettings(Definition):
     """Where this project's images live."""
 
@@ -64,10 +77,26 @@ class BuildSettings(Definition):
 
 
 class SigningSettings(Definition):
-    """Which keys hosts trust."""
+    """Which keys hosts trust, and what releases are signed with."""
 
     release_keys: tuple[RelativePath, ...] = ("keys/release.pub",)
     """Public keys (PEM), relative to the images folder, that releases are or will be signed with."""
+    key: SigningKey = "env://PIPELINE_RELEASE_KEY"
+    """The private half that signs: a variable that holds it (env://), a key service's address, or a file,
+    absolute or relative to the images folder. Only who seals needs it."""
+    keyless: Literal["off", "try", "required"] = "off"
+    """Sign with the CI's identity token too, as further evidence that hosts do not look at."""
+    unsafe_none: bool = False
+    """Release without signatures; hosts that verify what they pull will refuse such releases."""
+
+
+class RetentionSettings(Definition):
+    """What `pipeline prune` keeps, beside whatever hosts run, may fall back to, or are built on."""
+
+    releases: int = Field(default=5, ge=1, le=10_000)
+    """How many of the newest releases of each image stay."""
+    candidate_days: int = Field(default=30, ge=1, le=36_500)
+    """Days for which a candidate that was not released stays."""
 
 
 class SupplierSettings(Definition):
@@ -102,7 +131,9 @@ class Settings(Definition):
     build: BuildSettings = BuildSettings()
     """How builds run."""
     signing: SigningSettings = SigningSettings()
-    """Which keys hosts trust."""
+    """Which keys hosts trust, and what releases are signed with."""
+    retention: RetentionSettings = RetentionSettings()
+    """What pruning keeps."""
     supplier: SupplierSettings = SupplierSettings()
     """Who makes the images, as their SBOMs tell it."""
     approval: ApprovalSettings = ApprovalSettings()
