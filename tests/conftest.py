@@ -10,5 +10,10 @@ settings.load_profile("project")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Put the end-to-end tests last."""
-    items.sort(key=lambda item: item.get_closest_marker("e2e") is not None)
+    """Put the end-to-end tests last, and last of these the ones that wait for a long boot."""
+    items.sort(key=_place)
+
+
+def _place(item: pytest.Item) -> tuple[bool, bool]:
+    waits = "boots" in getattr(item, "fixturenames", ())
+    return item.get_closest_marker("e2e") is not None, waits

@@ -100,6 +100,7 @@ def build_module(
             "MODULE_SET": module.name,
         },
         tag=run.folders.tag(name),
+        squash=True,  # else the engine commits the stage that compiles, which nobody starts from
     )
     log = run_engine(run, stage, cancel=cancel)
     try:

@@ -344,8 +344,16 @@ OWNER = textwrap.dedent(
 
 def working_containers(processes: Processes, image: str) -> list[str]:
     # podman does not apply its filters to the working containers of builds: without looking here, this would
-    # name those of other builds on this machine.
-    said = processes.run(["podman", "ps", "--all", "--external", "--format", "{{.ID}} {{.Image}}"])
+    # name those of other builds on this machine. It fails when one of those ends while it lists them.
+    for _ in range(20):
+        said = processes.run(
+            ["podman", "ps", "--all", "--external", "--format", "{{.ID}} {{.Image}}"], check=False
+        )
+        if said.code == 0:
+            break
+        assert "container not known" in said.stderr, said.stderr
+        time.sleep(0.2)
+    assert said.code == 0, said.stderr
     rows = (line.split() for line in said.stdout.splitlines())
     return [
         row[0]

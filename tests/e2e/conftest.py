@@ -9,12 +9,16 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
+
+if TYPE_CHECKING:
+    from e2e.boots import Boots
 
 TOP = Path(__file__).parents[2]
 
@@ -122,3 +126,19 @@ def demo(request: pytest.FixtureRequest) -> Demo:
     assert code == 0, f"the demo failed; its folder is {build.top}:\n{text[-8000:]}"
     port = (build.state / "registry" / "port").read_text().strip()
     return Demo(folder=build.top / "demo", state=build.state, registry=f"127.0.0.1:{port}", output=text)
+
+
+@pytest.fixture(scope="session")
+def boots(demo: Demo, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Future[Boots]]:
+    """The long boots, which go on beside the other tests."""
+    from e2e.boots import boot_both  # noqa: PLC0415 - it needs this module
+
+    with ThreadPoolExecutor(max_workers=1) as pool:
+        yield pool.submit(boot_both, demo, tmp_path_factory.mktemp("boots"))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _begin_boots(request: pytest.FixtureRequest) -> None:
+    """Begin the long boots before the first end-to-end test, where any test wants them."""
+    if any("boots" in getattr(item, "fixturenames", ()) for item in request.session.items):
+        request.getfixturevalue("boots")

@@ -1,51 +1,23 @@
-"""Boot tests of the real Debian base: it passes, and three faults are found, each by its name."""
+"""Boot tests of the real Debian line: base and host pass, and three faults are found, each by its name."""
 
 from __future__ import annotations
 
 import json
-import lzma
-from collections.abc import Iterator
-from contextlib import contextmanager
+from concurrent.futures import Future
 from pathlib import Path
 
 import pytest
+from e2e.boots import Boots, changed
 from e2e.conftest import Demo
+from e2e.images import kernel_of, pulled
 from e2e.machine import booted
-from e2e.test_debian_hosts import mounted, podman, pulled
 
 from pipeline.domain.boot.cpio import Added, archive
-from pipeline.domain.boot.result import BootResult
+from pipeline.domain.boot.result import BootResult, Outcome
 from pipeline.errors import BootTestError
 from pipeline.verbs.boot_test import require
 
 pytestmark = [pytest.mark.e2e, pytest.mark.engine]
-
-MODULE = "nvidia-peermem"
-UNIT = """\
-[Unit]
-Description=Fails
-[Service]
-Type=oneshot
-ExecStart=/bin/sh -c 'echo it broke on purpose; exit 3'
-"""
-
-
-@contextmanager
-def changed(base: str, folder: Path, lines: str) -> Iterator[str]:
-    """Build an image on the base, from files of a folder, and remove it afterwards."""
-    (folder / "Containerfile").write_text(f"FROM {base}\n{lines}")
-    name = f"localhost/pipeline-e2e/{folder.name}"
-    podman("build", "--quiet", "--no-cache", "--tag", name, "--ignorefile", "/dev/null", str(folder))
-    try:
-        yield name
-    finally:
-        podman("image", "rm", name)
-
-
-def kernel_of(base: str) -> str:
-    with mounted(base) as root:
-        (folder,) = (root / "usr/lib/modules").iterdir()
-        return folder.name
 
 
 def failed(result: BootResult) -> dict[str, str]:
@@ -78,24 +50,9 @@ def test_a_kernel_that_panics_is_told(demo: Demo, tmp_path: Path) -> None:
     assert "before the root was mounted" in failed(result)["machine"]
 
 
-def test_a_module_of_another_kernel_and_a_unit_that_fails_are_told(demo: Demo, tmp_path: Path) -> None:
-    base = pulled(demo, "base")
-    kernel = kernel_of(base)
-    folder = tmp_path / "broken"
-    units = folder / "tree/usr/lib/systemd/system"
-    module = Path(f"usr/lib/modules/{kernel}/updates/dkms/{MODULE}.ko.xz")
-    (units / "multi-user.target.wants").mkdir(parents=True)
-    (units / "fails.service").write_text(UNIT)
-    (units / "multi-user.target.wants/fails.service").symlink_to("../fails.service")
-    with mounted(base) as root:
-        plain = lzma.decompress((root / module).read_bytes())
-    assert plain.count(f"vermagic={kernel} ".encode()) == 1
-    plain = plain.replace(f"vermagic={kernel} ".encode(), f"vermagic={kernel[:-1]}x ".encode())
-    (folder / "tree" / module).parent.mkdir(parents=True)
-    (folder / "tree" / module).write_bytes(lzma.compress(plain, check=lzma.CHECK_CRC32))
-    lines = "COPY tree/ /\n"
-    with changed(base, folder, lines) as image:
-        result = booted(image, tmp_path, full=True)
+def test_a_module_of_another_kernel_and_a_unit_that_fails_are_told(demo: Demo, boots: Future[Boots]) -> None:
+    kernel = kernel_of(pulled(demo, "base"))
+    result = boots.result().broken
     assert set(failed(result)) == {"system", "modules"}
     assert f"nvidia_peermem: it was built for {kernel[:-1]}x" in failed(result)["modules"]
     (unit,) = [one for one in result.failed_units if one.name == "fails.service"]
@@ -104,3 +61,17 @@ def test_a_module_of_another_kernel_and_a_unit_that_fails_are_told(demo: Demo, t
     assert len(result.boots) == 1
     with pytest.raises(BootTestError, match=r"fails\.service"):
         require(result, "base")
+
+
+def test_a_host_boots_with_its_users_and_quadlets_and_keeps_its_state(boots: Future[Boots]) -> None:
+    result = boots.result().host
+    require(result, "db-1")
+    found = {step.name: step.found for step in result.steps}
+    assert found["system"] == "systemd is running"
+    assert found["quadlets"] == "3 of 3 were made into units; none was started"
+    assert found["read-only"] == "/usr refused a write"
+    assert "/var/lib/db" in found["persistence"].partition("; gone: ")[0]
+    assert "/run, /tmp" in found["persistence"].partition("; gone: ")[2]
+    assert found["state"].startswith("3 of 3 ")
+    assert {one.name for one in result.modules if one.outcome is Outcome.LOADED} == {"spl", "zfs"}
+    assert b"Set hostname to <db-1>" in result.console or b"db-1 login" in result.console

@@ -9,14 +9,11 @@ from typing import Any
 
 import pytest
 from e2e.conftest import Demo, command
+from e2e.images import newest
 
 pytestmark = [pytest.mark.e2e, pytest.mark.engine]
 
 DOCUMENTS = {"sbom", "diff", "gates", "provenance"}
-
-
-def newest(demo: Demo, image: str) -> Any:
-    return [one for one in demo.json("log")["records"] if one["image"] == image][-1]
 
 
 def document(demo: Demo, image: str, kind: str) -> Any:

@@ -15,24 +15,13 @@ from typing import Any
 
 import pytest
 from e2e.conftest import Demo, command
+from e2e.images import candidates, podman
 
 from pipeline.adapters.tree import MountedTree
 from pipeline.domain.kmod import parse_module
 from pipeline.domain.manifest import from_json
 
 pytestmark = [pytest.mark.e2e, pytest.mark.engine]
-
-PODMAN = ("podman", "--runtime", "runc")
-
-
-def podman(*words: str, **more: Any) -> str:
-    done = subprocess.run([*PODMAN, *words], capture_output=True, text=True, check=False, **more)
-    assert done.returncode == 0, f"{words}: {done.stderr}"
-    return str(done.stdout).strip()
-
-
-def candidates(demo: Demo, image: str) -> list[Any]:
-    return [one for one in demo.json("log")["records"] if one["image"] == image]
 
 
 def base_name(demo: Demo) -> str:

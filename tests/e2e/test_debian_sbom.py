@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 from e2e.conftest import Demo
+from e2e.images import newest, podman
 
 from pipeline.adapters.process import Processes
 from pipeline.adapters.syft import Syft
@@ -34,15 +35,8 @@ from pipeline.verbs.sbom import OpenedImage, evidence_of, origins_of, take
 
 pytestmark = [pytest.mark.e2e, pytest.mark.engine]
 
-PODMAN = ("podman", "--runtime", "runc")
 SOURCES = {"zfs": "zfs-dkms", "nvidia": "nvidia-open-kernel-dkms"}
 SUPPLIER = Organisation(name="Example", url="https://example.org/os")
-
-
-def podman(*words: str) -> str:
-    done = subprocess.run([*PODMAN, *words], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, f"{words}: {done.stderr}"
-    return str(done.stdout).strip()
 
 
 def nothing_inside(argv: object, *, stdin: str = "", timeout: float = 0.0) -> CommandResult:
@@ -86,7 +80,7 @@ class Opened:
 
 
 def opened(demo: Demo, image: str) -> Iterator[Opened]:
-    record = [one for one in demo.json("log")["records"] if one["image"] == image][-1]
+    record = newest(demo, image)
     name = f"{record['repository']}@{record['digest']}"
     podman("pull", "--quiet", "--tls-verify=false", name)
     yield Opened(record=record, root=Path(podman("image", "mount", name)))

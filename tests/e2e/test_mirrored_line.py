@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from cosigntool import key_pair, sign
 from e2e.conftest import TOP, Demo, command
+from e2e.images import candidates
 from registries import running_registry
 
 pytestmark = [pytest.mark.e2e, pytest.mark.engine]
@@ -31,9 +32,7 @@ flavour = "amd64"
 @pytest.fixture(scope="module")
 def vendor(demo: Demo) -> dict[str, Any]:
     """The vendor's image: the demo's upstream, under its tag in the demo's registry."""
-    records = demo.json("log")["records"]
-    found: dict[str, Any] = next(one for one in records if one["image"] == "debian-13")
-    return found
+    return candidates(demo, "debian-13")[0]
 
 
 @pytest.fixture
