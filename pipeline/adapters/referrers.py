@@ -22,20 +22,20 @@ from typing import Any
 from pipeline.adapters.registry import Registry
 from pipeline.domain.artifact import (
     EMPTY,
-    Artifact,
+    Attachment,
     Listing,
     evidence_tag,
     evidence_tags,
     fallback_tag,
     index_entry,
+    is_ours,
     joined,
     merged_index,
-    read_artifact,
     read_index,
     without_entries,
 )
-from pipeline.domain.image import Digest, Repository
-from pipeline.domain.oci import DOCUMENT_LIMIT, OCI_INDEX, OCI_MANIFEST, digest_of
+from pipeline.domain.image import Digest, ImageRef, Repository
+from pipeline.domain.oci import DOCUMENT_LIMIT, OCI_INDEX, OCI_MANIFEST, Descriptor, digest_of
 from pipeline.errors import NotFoundError, RegistryError
 
 _ATTEMPTS = 40
@@ -69,7 +69,7 @@ class Referrers:
         self._has_api: bool | None = None
         self._with_empty: set[str] = set()
 
-    def store(self, repository: Repository, subject: Digest, artifacts: Sequence[Artifact]) -> None:
+    def store(self, repository: Repository, subject: Digest, artifacts: Sequence[Attachment]) -> None:
         """Store artifacts of one image, which is there already; what is there is not sent again.
 
         Raises:
@@ -81,7 +81,7 @@ class Referrers:
             self._registry.offer_blob(repository, EMPTY)
             self._with_empty.add(repository.path)
         for one in artifacts:
-            self._registry.offer_blob(repository, one.evidence.data)
+            self._registry.offer_blob(repository, one.document)
         if not (self._api(repository, subject) and self._filed(repository, artifacts)):
             self._store_by_tag(repository, subject, artifacts)
 
@@ -121,13 +121,13 @@ class Referrers:
                 self._has_api = self._registry.referrers(repository, subject) is not None
             return self._has_api
 
-    def _filed(self, repository: Repository, artifacts: Sequence[Artifact]) -> bool:
+    def _filed(self, repository: Repository, artifacts: Sequence[Attachment]) -> bool:
         """Write the manifests by digest; False when the registry did not file one under its subject."""
         put = self._registry.put_unread
         filed = [put(repository, one.digest, one.manifest, OCI_MANIFEST) for one in artifacts]
         return all(filed)
 
-    def _store_by_tag(self, repository: Repository, subject: Digest, artifacts: Sequence[Artifact]) -> None:
+    def _store_by_tag(self, repository: Repository, subject: Digest, artifacts: Sequence[Attachment]) -> None:
         wanted: dict[str, dict[str, Any]] = {}
         for one in artifacts:
             tag = evidence_tag(subject, one.digest)
@@ -200,9 +200,46 @@ class Referrers:
             manifest = self._registry.unparsed(repository.tagged(tag))
         except NotFoundError:
             return None
-        try:
-            ours = read_artifact(manifest, subject) is not None
-        except RegistryError:
-            return None
         fits = evidence_tag(subject, digest_of(manifest)) == tag
-        return index_entry(manifest, subject) if ours and fits else None
+        return index_entry(manifest, subject) if fits and is_ours(manifest, subject) else None
+
+
+class SignedStore:
+    """Images of one registry with their signatures and attestations, as `verbs.signing` needs them.
+
+    Args:
+        registry: Its client.
+        referrers: What stores artifacts in it.
+    """
+
+    def __init__(self, registry: Registry, referrers: Referrers) -> None:
+        self._registry = registry
+        self._referrers = referrers
+
+    def resolve(self, ref: ImageRef) -> Descriptor:
+        """Return digest, media type and size of what a reference names now (errors as the registry's)."""
+        return self._registry.resolve(ref)
+
+    def unparsed(self, ref: ImageRef) -> bytes:
+        """Return what lies under a reference, compared with its digest (errors as the registry's)."""
+        return self._registry.unparsed(ref)
+
+    def blob(self, repository: Repository, digest: Digest, *, limit: int = DOCUMENT_LIMIT) -> bytes:
+        """Return a blob, compared with its digest (errors as the registry's)."""
+        return self._registry.blob(repository, digest, limit=limit)
+
+    def offer_blob(self, repository: Repository, data: bytes) -> bool:
+        """Upload a blob unless it is there (errors as the registry's)."""
+        return self._registry.offer_blob(repository, data)
+
+    def put_manifest(self, repository: Repository, reference: str | Digest, data: bytes) -> Digest:
+        """Write a manifest; a tag is read again afterwards (errors as the registry's)."""
+        return self._registry.put_manifest(repository, reference, data)
+
+    def entries(self, repository: Repository, subject: Digest) -> Listing:
+        """Return what refers to an image; nothing of it is checked (errors as `Referrers.entries`)."""
+        return self._referrers.entries(repository, subject)
+
+    def attach(self, repository: Repository, subject: Digest, artifacts: Sequence[Attachment]) -> None:
+        """Store artifacts of one image (errors as `Referrers.store`)."""
+        self._referrers.store(repository, subject, artifacts)

@@ -1,7 +1,7 @@
-"""Evidence as OCI artifacts: one manifest per document, which refers to the candidate's digest.
+"""Evidence and attestations as OCI artifacts: one manifest per document, which refers to an image's digest.
 
 Rules:
-1. The same document of the same candidate gives the same manifest, byte for byte.
+1. The same document of the same image gives the same manifest, byte for byte.
 2. An index that others write too is only ever added to: their entries stay as they are, with every key.
 3. What a registry lists is a claim. An entry that is damaged is told of and skipped; what an entry claims
    counts only after the manifest it names was read (`read_artifact`).
@@ -12,9 +12,9 @@ Grammar: OCI image specification 1.1 (artifacts, the empty descriptor) and OCI d
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 from pipeline.domain.evidence import Evidence, EvidenceKind
 from pipeline.domain.image import Digest
@@ -41,15 +41,37 @@ CREATED = "org.opencontainers.image.created"
 KIND = "io.bootc-pipeline.evidence"
 """Annotation that names the kind of evidence; what has none is somebody else's."""
 
+BUNDLE = "application/vnd.dev.sigstore.bundle.v0.3+json"
+"""Artifact type of a signed attestation, and media type of its bundle; cosign's attestations have it too."""
+
+ATTESTATION = "io.bootc-pipeline.attestation"
+"""Annotation that names an attestation of a release; what has none is somebody else's."""
+
 OUR_TYPES = frozenset(kind.media_type for kind in EvidenceKind)
 """Artifact types that evidence of ours can have; others use some of them too."""
 
 _HINT = "somebody else writes this tag; look at it, and at who may push to this repository"
 
 
+class Attachment(Protocol):
+    """One document, ready to be stored as an artifact that refers to an image."""
+
+    @property
+    def document(self) -> bytes:
+        """The document's bytes."""
+
+    @property
+    def manifest(self) -> bytes:
+        """The artifact manifest's bytes."""
+
+    @property
+    def digest(self) -> Digest:
+        """Digest of the artifact manifest."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Artifact:
-    """One document, ready to be stored.
+    """One document of evidence, ready to be stored.
 
     Attributes:
         evidence: The document.
@@ -60,6 +82,11 @@ class Artifact:
     manifest: bytes
 
     @property
+    def document(self) -> bytes:
+        """The document's bytes."""
+        return self.evidence.data
+
+    @property
     def digest(self) -> Digest:
         """Digest of the artifact manifest."""
         return digest_of(self.manifest)
@@ -67,12 +94,19 @@ class Artifact:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Entry:
-    """What an index claims of one artifact; `kind` is the text of the annotation, "" without one."""
+    """What an index claims of one artifact.
+
+    Attributes:
+        digest, size, artifact_type: Of its manifest.
+        kind: The kind of evidence it says it is, "" for none.
+        attestation: The attestation it says it is, "" for none.
+    """
 
     digest: Digest
     size: int
     artifact_type: str
     kind: str
+    attestation: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,12 +131,12 @@ def fallback_tag(subject: Digest) -> str:
 
 
 def evidence_tag(subject: Digest, artifact: Digest) -> str:
-    """Return the tag of one artifact of evidence, beside `image.candidate_tag`; see `adapters.referrers`."""
+    """Return the tag of one artifact of ours, beside `image.candidate_tag`; see `adapters.referrers`."""
     return f"{evidence_tags(subject)}{artifact.hex[:16]}"
 
 
 def evidence_tags(subject: Digest) -> str:
-    """Return what the tags of all evidence of a candidate begin with."""
+    """Return what the tags of all evidence and attestations of an image begin with."""
     return f"evidence-{subject.hex[:16]}-"
 
 
@@ -117,22 +151,51 @@ def artifact_of(subject: Descriptor, evidence: Evidence, created: dt.datetime) -
     Raises:
         UsageError: The time is no UTC time in whole seconds.
     """
-    if created.utcoffset() != dt.timedelta(0) or created.microsecond:
-        raise UsageError(f"{created.isoformat()} is no time for evidence", hint="give UTC and whole seconds")
     kind = evidence.kind
     title = {TITLE: f"{kind.value}{kind.suffix}"}
-    manifest = {
-        "schemaVersion": 2,
-        "mediaType": OCI_MANIFEST,
-        "artifactType": kind.media_type,
-        "config": _pointer(EMPTY_TYPE, digest_of(EMPTY), len(EMPTY)),
-        "layers": [
-            _pointer(kind.media_type, evidence.digest, len(evidence.data)) | {"annotations": title},
-        ],
-        "subject": _pointer(subject.media_type, subject.digest, subject.size),
-        "annotations": title | {CREATED: f"{created:%Y-%m-%dT%H:%M:%SZ}", KIND: kind.value},
-    }
-    return Artifact(evidence=evidence, manifest=canonical(manifest))
+    more = title | {KIND: kind.value}
+    manifest = attachment_of(subject, kind.media_type, evidence.data, created, more, of_document=title)
+    return Artifact(evidence=evidence, manifest=manifest)
+
+
+def attachment_of(
+    subject: Descriptor,
+    media_type: str,
+    document: bytes,
+    created: dt.datetime,
+    annotations: Mapping[str, str],
+    *,
+    of_document: Mapping[str, str] | None = None,
+) -> bytes:
+    """Return the manifest of an artifact of one document.
+
+    Args:
+        subject: The image's manifest: media type, digest, size.
+        media_type: Of the document; also the artifact's type.
+        document: Its bytes.
+        created: A time that belongs to the image, not to this run; UTC, whole seconds.
+        annotations: Of the manifest.
+        of_document: Annotations of the document's own entry.
+
+    Raises:
+        UsageError: The time is no UTC time in whole seconds.
+    """
+    if created.utcoffset() != dt.timedelta(0) or created.microsecond:
+        raise UsageError(
+            f"{created.isoformat()} is no time for an artifact", hint="give UTC and whole seconds"
+        )
+    pointer = _pointer(media_type, digest_of(document), len(document))
+    return canonical(
+        {
+            "schemaVersion": 2,
+            "mediaType": OCI_MANIFEST,
+            "artifactType": media_type,
+            "config": _pointer(EMPTY_TYPE, digest_of(EMPTY), len(EMPTY)),
+            "layers": [pointer | {"annotations": dict(of_document)} if of_document else pointer],
+            "subject": _pointer(subject.media_type, subject.digest, subject.size),
+            "annotations": {**annotations, CREATED: f"{created:%Y-%m-%dT%H:%M:%SZ}"},
+        }
+    )
 
 
 def index_entry(manifest: bytes, subject: Digest) -> dict[str, Any] | None:
@@ -233,6 +296,38 @@ def read_artifact(manifest: bytes, subject: Digest) -> StoredArtifact | None:
     return StoredArtifact(kind=kind, document=parsed.layers[0])
 
 
+def read_attestation(manifest: bytes, subject: Digest) -> StoredArtifact | None:
+    """Return the name and the bundle of an attestation of a release; None when it is something else.
+
+    Args:
+        manifest: The bytes, whose digest the caller has compared.
+        subject: The image it must refer to.
+
+    Raises:
+        RegistryError: It is no manifest; or it says it is an attestation of ours, and refers to another image
+            or is not one bundle.
+    """
+    value, parsed = _parsed(manifest)
+    name = dict(parsed.annotations).get(ATTESTATION)
+    if name is None:
+        return None
+    what = f"the attestation {digest_of(manifest)}"
+    if _subject_of(value) != subject.value:
+        raise RegistryError(f"{what} refers to another image than {subject}", hint=_HINT)
+    if [value.get("artifactType"), *(layer.media_type for layer in parsed.layers)] != [BUNDLE, BUNDLE]:
+        raise RegistryError(f"{what} is not one Sigstore bundle", hint=_HINT)
+    return StoredArtifact(kind=plain(name, 60), document=parsed.layers[0])
+
+
+def is_ours(manifest: bytes, subject: Digest) -> bool:
+    """Tell whether a manifest is evidence or an attestation that this program attached to an image."""
+    try:
+        found = read_artifact(manifest, subject) or read_attestation(manifest, subject)
+    except RegistryError:
+        return False
+    return found is not None
+
+
 def _parsed(manifest: bytes) -> tuple[dict[str, Any], Manifest]:
     what = f"the artifact {digest_of(manifest)}"
     parsed = parse(manifest, what)
@@ -276,8 +371,13 @@ def _entry(item: object) -> Entry | str:
         return f"({digest}) has no size a manifest can have: {plain(repr(size), 60)}"
     if not isinstance(artifact_type, str) or not isinstance(annotations, dict):
         return f"({digest}) has an artifact type or annotations that are none"
-    kind = annotations.get(KIND, "")
-    return Entry(digest=digest, size=size, artifact_type=artifact_type, kind=str(kind))
+    return Entry(
+        digest=digest,
+        size=size,
+        artifact_type=artifact_type,
+        kind=str(annotations.get(KIND, "")),
+        attestation=str(annotations.get(ATTESTATION, "")),
+    )
 
 
 def _pointer(media_type: str, digest: Digest, size: int) -> dict[str, Any]:

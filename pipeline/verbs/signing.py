@@ -1,0 +1,529 @@
+"""Signs images and attests to them, many at once; reads back what is signed.
+
+Rules:
+1. All that is to be signed is signed in one call of the signer, and every signature is verified here before
+   the first one is pushed.
+2. What is there and verifies is kept, so a run that was killed goes on where it was.
+3. An image index is signed together with each of its manifests, as `cosign sign --recursive` does.
+4. What is read is never believed: bytes are compared with digests, claims and statements with the image, and
+   signatures count only with a key that was given.
+5. Nothing is signed only on `UnsafeUnsigned`, which says so.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Protocol, TypeAlias, TypeVar
+
+from pipeline.domain.artifact import BUNDLE, Attachment, Entry, Listing, read_attestation
+from pipeline.domain.attestation import (
+    BUNDLE_LIMIT,
+    Attest,
+    Attestation,
+    bundle_artifact,
+    bundle_of,
+    pae,
+    read_bundle,
+    statement_of,
+)
+from pipeline.domain.image import Digest, ImageRef, Repository
+from pipeline.domain.oci import INDEX_TYPES, Descriptor, Index, digest_of, parse
+from pipeline.domain.signature import (
+    PAYLOAD_LIMIT,
+    SignatureLayer,
+    VerifyKey,
+    claim_fault,
+    read_signature_manifest,
+    signature_manifest,
+    signature_tag,
+    signed_by,
+    simple_signing,
+)
+from pipeline.domain.text import plain
+from pipeline.errors import NotFoundError, RegistryError, SignatureError, UsageError
+
+__all__ = [
+    "SIGNATURE",
+    "Attest",
+    "Attestation",
+    "SignOrder",
+    "SignatureStore",
+    "SignedImage",
+    "SignedReader",
+    "Signer",
+    "UnsafeUnsigned",
+    "read_signed",
+    "require_known",
+    "sign_images",
+]
+
+T = TypeVar("T")
+
+SIGNATURE = "signature"
+"""Name of an image's signature among what a release's record lists."""
+
+_CHILD = "signature@"
+"""Begins the name of the signature of one manifest of an image index; its digest follows."""
+
+_AGAIN = "seal the release again, which signs what is missing, once the cause is known"
+
+
+class Signer(Protocol):
+    """Signs with the release key; `adapters.signer.CosignSigner` is one."""
+
+    @property
+    def key(self) -> VerifyKey:
+        """The public half of the release key.
+
+        Raises:
+            SignatureError: It cannot be had.
+        """
+
+    def sign(self, blobs: Sequence[bytes]) -> tuple[bytes, ...]:
+        """Return the signature of each blob, in their order; one program for all of them.
+
+        Raises:
+            SignatureError: The key cannot be used.
+        """
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UnsafeUnsigned:
+    """Stands where a signer belongs and signs nothing; only a setting called `unsafe-none` may make one."""
+
+    setting: str = 'signing.key = "unsafe-none"'
+
+    @property
+    def warning(self) -> str:
+        """What to tell at every step."""
+        return (
+            f"UNSAFE: {self.setting}: this release is not signed, nobody can prove who made it, "
+            "and hosts with a policy refuse it"
+        )
+
+
+class SignedReader(Protocol):
+    """Reads a registry; `adapters.registry.Registry` is one."""
+
+    def resolve(self, ref: ImageRef) -> Descriptor:
+        """Return what a reference names now."""
+
+    def unparsed(self, ref: ImageRef) -> bytes:
+        """Return what lies under a reference, compared with its digest."""
+
+    def blob(self, repository: Repository, digest: Digest, *, limit: int) -> bytes:
+        """Return a blob, compared with its digest."""
+
+
+class SignatureStore(SignedReader, Protocol):
+    """A registry that takes signatures and attestations; `adapters.referrers.SignedStore` is one."""
+
+    def offer_blob(self, repository: Repository, data: bytes) -> bool:
+        """Upload a blob unless it is there."""
+
+    def put_manifest(self, repository: Repository, reference: str | Digest, data: bytes) -> Digest:
+        """Write a manifest and return its digest; a tag is read again."""
+
+    def entries(self, repository: Repository, subject: Digest) -> Listing:
+        """Return what is said to refer to an image."""
+
+    def attach(self, repository: Repository, subject: Digest, artifacts: Sequence[Attachment]) -> None:
+        """Store artifacts of one image."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SignOrder:
+    """One image to sign.
+
+    Attributes:
+        repository: Where it is, and what its signature names.
+        subject: Its manifest, or its index.
+        attestations: What is said of it beside the signature.
+        created: A time that belongs to the release (its approval's, say), so that a repetition gives the same
+            artifacts; UTC, whole seconds.
+    """
+
+    repository: Repository
+    subject: Descriptor
+    attestations: tuple[Attest, ...] = ()
+    created: dt.datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SignedImage:
+    """What is known of an image's signature and attestations.
+
+    Attributes:
+        key: The key that made the signature hosts look for; None without a valid one.
+        attestations: Name to what was attested and verified; empty when it was not asked for.
+        problems: What is missing or wrong, in words; nothing for a good release.
+        notes: What is good and yet not as recorded: a signature that was written anew by a known key.
+    """
+
+    key: VerifyKey | None
+    attestations: Mapping[str, Attestation] = field(default_factory=dict)
+    problems: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+
+    @property
+    def ok(self) -> bool:
+        """Whether nothing is missing or wrong."""
+        return self.key is not None and not self.problems
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Claim:
+    """A legacy signature that is wanted: of the subject itself, or of a manifest of its index."""
+
+    name: str
+    subject: Digest
+    payload: bytes
+
+    @property
+    def signed(self) -> bytes:
+        return self.payload
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Said:
+    """An attestation that is wanted."""
+
+    name: str
+    predicate_type: str
+    statement: bytes
+
+    @property
+    def signed(self) -> bytes:
+        return pae(self.statement)
+
+
+_Wanted: TypeAlias = _Claim | _Said
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Job:
+    """One order: what of it is there, and what is to be signed."""
+
+    order: SignOrder
+    kept: Mapping[str, Digest]
+    missing: tuple[_Wanted, ...]
+
+
+def sign_images(
+    orders: Sequence[SignOrder], signer: Signer | UnsafeUnsigned, store: SignatureStore, *, jobs: int = 8
+) -> dict[Digest, dict[str, Digest]]:
+    """Sign images and attest to them; return what each release's record must list.
+
+    Args:
+        orders: The images, each once; they are in the registry already.
+        signer: Signs; or the explicit word that nothing is signed.
+        store: The registry.
+        jobs: Images that are looked at, and pushed to, at once.
+
+    Returns:
+        For each subject the name of a signature or attestation to the digest of its manifest: `signature`, the
+        names of the attestations, and `signature@sha256:…` for each manifest of an index. Empty for unsigned.
+
+    Raises:
+        UsageError: An image is ordered twice, or two attestations of one have the same name.
+        SignatureError: The signer fails, or what it made does not verify with its key: nothing was pushed.
+        RegistryError, NotFoundError: The registry refuses or fails, or an image is not in it.
+    """
+    _require_distinct(orders)
+    if isinstance(signer, UnsafeUnsigned):
+        return {order.subject.digest: {} for order in orders}
+    with ThreadPoolExecutor(max(1, jobs)) as pool:
+        work = list(pool.map(lambda order: _look(order, signer.key, store), orders))
+        wanted = [one for job in work for one in job.missing]
+        made = iter(_signed([one.signed for one in wanted], signer))
+        paired = [(job, [(one, next(made)) for one in job.missing]) for job in work]
+        pushed = list(pool.map(lambda pair: _push(*pair, signer.key, store), paired))
+    return {job.order.subject.digest: names for job, names in zip(work, pushed, strict=True)}
+
+
+def require_known(key: VerifyKey, keys: Sequence[VerifyKey]) -> None:
+    """Return if a signing key is among the release keys that images trust.
+
+    Raises:
+        SignatureError: It is not.
+    """
+    if key.fingerprint in {known.fingerprint for known in keys}:
+        return
+    raise SignatureError(
+        f"the signing key {key} is none of the release keys: {', '.join(map(str, keys)) or 'there are none'}",
+        hint="put its public key into signing.release_keys, and release images that trust it before it signs",
+    )
+
+
+def read_signed(
+    store: SignedReader,
+    repository: Repository,
+    subject: Digest,
+    keys: Sequence[VerifyKey],
+    expected: Mapping[str, Digest],
+    *,
+    attestations: bool = True,
+    signed_as: Repository | None = None,
+) -> SignedImage:
+    """Return who signed an image and what is attested to it, by what its release's record lists.
+
+    No program is started. Requests: two for the signature; two for each attestation, or one without
+    `attestations`.
+
+    Args:
+        store: The registry it is in.
+        repository: Where it is.
+        subject: Its digest.
+        keys: Those that may have signed.
+        expected: `Seal.signatures`: name to the digest of a manifest.
+        attestations: Whether they are fetched and verified; otherwise only that their manifests are there.
+        signed_as: The repository its signature must name, for a copy; where it is, when not given.
+
+    Raises:
+        RegistryError: The registry refuses or fails.
+    """
+    reading = _Reading(store, repository, signed_as or repository, tuple(keys))
+    reading.signature(SIGNATURE, subject, expected.get(SIGNATURE))
+    key = reading.key
+    for name in sorted(expected.keys() - {SIGNATURE}):
+        if name.startswith(_CHILD):
+            reading.signature(name, Digest(name.removeprefix(_CHILD)), expected[name])
+        else:
+            reading.attestation(name, subject, expected[name], fetch=attestations)
+    return SignedImage(
+        key=key,
+        attestations=reading.attestations,
+        problems=tuple(reading.problems),
+        notes=tuple(reading.notes),
+    )
+
+
+class _Reading:
+    """One image being read: what was found so far."""
+
+    def __init__(
+        self, store: SignedReader, repository: Repository, named: Repository, keys: tuple[VerifyKey, ...]
+    ) -> None:
+        self._store, self._repository, self._named, self._keys = store, repository, named, keys
+        self.key: VerifyKey | None = None
+        self.attestations: dict[str, Attestation] = {}
+        self.problems: list[str] = []
+        self.notes: list[str] = []
+
+    def signature(self, name: str, subject: Digest, expected: Digest | None) -> None:
+        """Read the legacy signature of one manifest."""
+        try:
+            data = self._store.unparsed(self._repository.tagged(signature_tag(subject)))
+            layers = read_signature_manifest(data)
+        except NotFoundError:
+            self.problems.append(f"{name}: there is none, the tag {signature_tag(subject)} is gone")
+            return
+        except SignatureError as error:
+            self.problems.append(f"{name}: {error.message}")
+            return
+        judged = [self._judged(layer, subject) for layer in layers]
+        self.key = next((one for one in judged if isinstance(one, VerifyKey)), None)
+        found = digest_of(data)
+        moved = f"{name}: its tag names {found}, the release's record {expected}"
+        if self.key is None:
+            faults = [one for one in judged if isinstance(one, str)]
+            self.problems.extend(f"{name}: {one}" for one in faults or ["it was stripped, none is listed"])
+        elif expected is None:
+            self.problems.append(f"{name}: the release's record does not name it, it is {found}")
+        elif expected != found:
+            self.notes.append(f"{moved}; what is there was made by {self.key} all the same")
+
+    def _judged(self, layer: SignatureLayer, subject: Digest) -> VerifyKey | str:
+        """Return the key that made one signature for this image, or what is wrong with it."""
+        try:
+            payload = self._store.blob(self._repository, layer.payload.digest, limit=PAYLOAD_LIMIT)
+        except (NotFoundError, RegistryError) as error:
+            return f"what was signed cannot be had: {plain(error.message)}"
+        key = signed_by(self._keys, payload, layer.signature)
+        fault = claim_fault(payload, self._named, subject)
+        if key is None:
+            known = ", ".join(one.fingerprint for one in self._keys) or "none"
+            return f"no known key made it (known: {known})" + (f"; {fault}" if fault else "")
+        return fault or key
+
+    def attestation(self, name: str, subject: Digest, expected: Digest, *, fetch: bool) -> None:
+        """Read one attestation, or see that it is there."""
+        ref = self._repository.at(expected)
+        try:
+            if fetch:
+                self.attestations[name] = self._attested(name, subject, self._store.unparsed(ref))
+            else:
+                self._store.resolve(ref)
+        except NotFoundError:
+            self.problems.append(f"{name}: the attestation {expected} is gone")
+        except (SignatureError, RegistryError) as error:
+            self.problems.append(f"{name}: {plain(error.message)}")
+
+    def _attested(self, name: str, subject: Digest, manifest: bytes) -> Attestation:
+        stored = read_attestation(manifest, subject)
+        if stored is None or stored.kind != name:
+            raise _no(f"{digest_of(manifest)} is no attestation of that name")
+        try:
+            bundle = self._store.blob(self._repository, stored.document.digest, limit=BUNDLE_LIMIT)
+        except NotFoundError:
+            raise _no(f"its bundle {stored.document.digest} is gone") from None
+        found = read_bundle(bundle)
+        if signed_by(self._keys, pae(found.statement), found.signature) is None:
+            raise _no("no known key made it")
+        if found.subjects != (subject,):
+            raise _no(f"it speaks of {', '.join(map(str, found.subjects)) or 'nothing'}, not of {subject}")
+        return found
+
+
+def _require_distinct(orders: Sequence[SignOrder]) -> None:
+    digests = [order.subject.digest for order in orders]
+    if len(set(digests)) != len(digests):
+        raise UsageError("an image is to be signed twice at once", hint="name each image once")
+    for order in orders:
+        names = [one.name for one in order.attestations]
+        if len(set(names)) != len(names) or any(name.startswith(SIGNATURE) for name in names):
+            raise UsageError(
+                f"the attestations of {order.repository} are named {', '.join(names)}",
+                hint="give each a name of its own",
+            )
+
+
+def _look(order: SignOrder, key: VerifyKey, store: SignatureStore) -> _Job:
+    """Return what of an order is there already."""
+    kept: dict[str, Digest] = {}
+    missing: list[_Wanted] = []
+    for claim in _claims(order, store):
+        found = _kept_claim(order.repository, claim, key, store)
+        if found is None:
+            missing.append(claim)
+        else:
+            kept[claim.name] = found
+    listing = store.entries(order.repository, order.subject.digest) if order.attestations else Listing()
+    for attest in order.attestations:
+        said = _said(order, attest)
+        entries = [one for one in listing.entries if (one.artifact_type, one.attestation) == (BUNDLE, said.name)]
+        there = next((one.digest for one in entries if _same(order, said, one, key, store)), None)
+        if there is None:
+            missing.append(said)
+        else:
+            kept[said.name] = there
+    return _Job(order=order, kept=kept, missing=tuple(missing))
+
+
+def _claims(order: SignOrder, store: SignatureStore) -> Iterator[_Claim]:
+    repository, subject = order.repository, order.subject
+    yield _Claim(
+        name=SIGNATURE, subject=subject.digest, payload=simple_signing(repository, subject.digest)
+    )
+    if subject.media_type not in INDEX_TYPES:
+        return
+    index = parse(store.unparsed(repository.at(subject.digest)), f"the index {repository}@{subject.digest}")
+    children = index.manifests if isinstance(index, Index) else ()
+    for digest in sorted({child.digest for child in children}):
+        yield _Claim(name=f"{_CHILD}{digest}", subject=digest, payload=simple_signing(repository, digest))
+
+
+def _said(order: SignOrder, attest: Attest) -> _Said:
+    name = str(order.repository)
+    statement = statement_of(name, order.subject.digest, attest.predicate_type, attest.predicate)
+    return _Said(name=attest.name, predicate_type=attest.predicate_type, statement=statement)
+
+
+def _kept_claim(
+    repository: Repository, claim: _Claim, key: VerifyKey, store: SignatureStore
+) -> Digest | None:
+    """Return the digest of the signature manifest there is, if our key's signature is in it and whole."""
+    held = _held(repository, claim.subject, store)
+    if held is None:
+        return None
+    payload = digest_of(claim.payload)
+    ours = [one for one in read_signature_manifest(held) if one.payload.digest == payload]
+    if not any(key.verifies(claim.payload, one.signature) for one in ours):
+        return None
+    try:
+        store.blob(repository, payload, limit=PAYLOAD_LIMIT)
+    except NotFoundError:
+        return None
+    return digest_of(held)
+
+
+def _held(repository: Repository, subject: Digest, store: SignatureStore) -> bytes | None:
+    try:
+        return store.unparsed(repository.tagged(signature_tag(subject)))
+    except NotFoundError:
+        return None
+
+
+def _same(order: SignOrder, said: _Said, entry: Entry, key: VerifyKey, store: SignatureStore) -> bool:
+    """Tell whether an artifact that is there says this, signed by our key; what is damaged says nothing."""
+    try:
+        manifest = store.unparsed(order.repository.at(entry.digest))
+        stored = read_attestation(manifest, order.subject.digest)
+        if stored is None or stored.kind != said.name:
+            return False
+        found = read_bundle(store.blob(order.repository, stored.document.digest, limit=BUNDLE_LIMIT))
+    except (NotFoundError, RegistryError, SignatureError):
+        return False
+    return found.statement == said.statement and key.verifies(said.signed, found.signature)
+
+
+def _signed(blobs: Sequence[bytes], signer: Signer) -> tuple[bytes, ...]:
+    """Return the signatures of all blobs, each verified."""
+    if not blobs:
+        return ()
+    made = signer.sign(blobs)
+    wrong = sum(not signer.key.verifies(blob, one) for blob, one in zip(blobs, made, strict=False))
+    if len(made) != len(blobs) or wrong:
+        raise SignatureError(
+            f"of {len(blobs)} signatures that were asked for, {len(made)} came and {wrong} of them do not "
+            f"verify with the key {signer.key}; nothing was pushed",
+            hint="see that the signing key and its public key belong together, and which cosign is used",
+        )
+    return made
+
+
+def _push(
+    job: _Job, made: Sequence[tuple[_Wanted, bytes]], key: VerifyKey, store: SignatureStore
+) -> dict[str, Digest]:
+    """Store what was signed for one order: the signatures first, then what is attested."""
+    order, names = job.order, dict(job.kept)
+    for one, signature in made:
+        if isinstance(one, _Claim):
+            names[one.name] = _push_claim(order.repository, one, signature, key, store)
+    bundles = {
+        one.name: bundle_artifact(
+            one.name,
+            order.subject,
+            one.predicate_type,
+            bundle_of(one.statement, signature, key.hint),
+            order.created,
+        )
+        for one, signature in made
+        if isinstance(one, _Said)
+    }
+    if bundles:
+        store.attach(order.repository, order.subject.digest, tuple(bundles.values()))
+    return names | {name: bundle.digest for name, bundle in bundles.items()}
+
+
+def _push_claim(
+    repository: Repository, claim: _Claim, signature: bytes, key: VerifyKey, store: SignatureStore
+) -> Digest:
+    image = signature_manifest(claim.payload, signature, _held(repository, claim.subject, store))
+    for blob in (claim.payload, image.config):
+        store.offer_blob(repository, blob)
+    try:
+        return store.put_manifest(repository, signature_tag(claim.subject), image.manifest)
+    except RegistryError:
+        # Another seal of the same release may have written the tag between our writing and reading it.
+        there = _kept_claim(repository, claim, key, store)
+        if there is None:
+            raise
+        return there
+
+
+def _no(why: str) -> SignatureError:
+    return SignatureError(why, hint=_AGAIN)
