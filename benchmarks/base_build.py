@@ -99,7 +99,7 @@ def stage(name: str, pin: dict[str, Any]) -> str:
         "MODULE_SET": name,
     }
     words = " ".join(f"--build-arg '{key}={value}'" for key, value in arguments.items())
-    return build_command(name, module["containerfile"], words)
+    return build_command(name, module["containerfile"], f"--squash {words}")
 
 
 def script(pin: dict[str, Any], upstream: str, registry: str, files: dict[str, list[str]]) -> str:
@@ -112,17 +112,19 @@ def script(pin: dict[str, Any], upstream: str, registry: str, files: dict[str, l
     background = " & ".join(stage(name, pin) for name in files)
     tools = build_command("toolchain", "toolchain.Containerfile", f"--build-arg UPSTREAM={upstream}")
     return f"""set -e
+final=$(mktemp)
+trap 'rm -f "$final"' EXIT
 {PODMAN} pull -q --tls-verify=false {upstream}
 {tools}
 before=$(date +%s.%N)
 {background} & wait -n; wait -n
 echo "stages $before $(date +%s.%N)"
-sed 's|^# pipeline:modules|{copies}|' Containerfiles/debian/base.Containerfile > /tmp/benchmark.Containerfile
+sed 's|^# pipeline:modules|{copies}|' Containerfiles/debian/base.Containerfile > "$final"
 {PODMAN} build -q --no-cache --force-rm --network host {LIMITS} --squash -t {TAG}:base \\
   --build-arg UPSTREAM={upstream} --build-arg 'KERNEL={pin["kernel"]}' \\
   --build-arg 'KERNEL_PACKAGES={" ".join(pin["kernel_packages"])}' \\
   --build-arg 'PACKAGES={packages} {extra}' --build-arg TIMESTAMP=$(git log -1 --format=%ct) \\
-  -f /tmp/benchmark.Containerfile Containerfiles/debian
+  -f "$final" Containerfiles/debian
 {PODMAN} push -q --tls-verify=false {TAG}:base {registry}/benchmark/base:shell
 """
 
