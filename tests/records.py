@@ -62,7 +62,7 @@ def reservation(version: str = "1.0.0", number: int = 1, **changes: object) -> R
 
 
 def seal(version: str = "1.0.0", number: int = 1, **changes: object) -> Seal:
-    """A release of `candidate(number)`; give `of` for another candidate's, its name, digest and tier with it."""
+    """A release of `candidate(number)`; `of` makes it another candidate's."""
     of = changes.pop("of", None) or candidate(number)
     assert isinstance(of, Candidate)
     base = {

@@ -1,9 +1,10 @@
 """Which releases each image has, by the ledger alone: which a candidate follows, which tags must name what.
 
-Rules: a release is a seal; the newest is the one of the highest version, not the last written; a release that
-was yanked is still a release, and is never what a new one is compared with, built on or moved to; a version
-that was reserved is never given to another digest, even when its seal was never finished; a tag names what
-the last record that moved it says.
+Rules: a release is a seal, the first of its version; the newest is the one of the highest version, not the
+last written; a release that was yanked is still a release, and is never what a new one is compared with,
+built on or moved to; a version that was reserved is never given to another digest, even when its seal was
+never finished; a tag names what the last record that moved it says. Each question costs a look-up or a walk
+over one image's releases, never over all.
 """
 
 from __future__ import annotations
@@ -45,22 +46,41 @@ class Lineage:
     """
 
     def __init__(self, records: Iterable[Record]) -> None:
-        self._seals: dict[str, list[Seal]] = {}
+        self._seals: dict[str, dict[str, Seal]] = {}
         self._yanks: dict[str, dict[str, Yank]] = {}
         self._reserved: dict[str, list[Reservation]] = {}
+        self._holders: dict[str, dict[str, Digest]] = {}
         self._moves: dict[str, list[Deployment | Seal]] = {}
         for record in records:
             if isinstance(record, Seal):
-                self._seals.setdefault(record.name, []).append(record)
-                self._moves.setdefault(record.name, []).append(record)
+                self._keep(record)
             elif isinstance(record, Yank):
                 self._yanks.setdefault(record.name, {}).setdefault(record.version, record)
             elif isinstance(record, Reservation):
                 self._reserved.setdefault(record.name, []).append(record)
+                self._hold(record)
             elif isinstance(record, Deployment) and record.step is Step.CHANNEL:
                 self._moves.setdefault(record.name, []).append(record)
-        for seals in self._seals.values():
-            seals.sort(key=lambda one: Version.parse(one.version))
+        self._releases = {
+            name: tuple(sorted(seals.values(), key=lambda one: Version.parse(one.version)))
+            for name, seals in self._seals.items()
+        }
+        self._at = {name: {one.digest: one for one in seals} for name, seals in self._releases.items()}
+        self._anywhere: dict[Digest, Seal] = {}
+        for name in self.names:
+            for digest, one in self._at[name].items():
+                self._anywhere.setdefault(digest, one)
+
+    def _keep(self, seal: Seal) -> None:
+        """Take a seal, unless its version was released before: a release never changes."""
+        there = self._seals.setdefault(seal.name, {})
+        if seal.version not in there:
+            there[seal.version] = seal
+            self._moves.setdefault(seal.name, []).append(seal)
+            self._hold(seal)
+
+    def _hold(self, record: Reservation | Seal) -> None:
+        self._holders.setdefault(record.name, {}).setdefault(record.version, record.digest)
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -69,7 +89,7 @@ class Lineage:
 
     def releases(self, name: str) -> tuple[Seal, ...]:
         """Return the seals of an image (`line/image`), lowest version first, the yanked among them."""
-        return tuple(self._seals.get(name, ()))
+        return self._releases.get(name, ())
 
     def good(self, name: str) -> tuple[Seal, ...]:
         """Return the releases that were not yanked, lowest version first."""
@@ -86,11 +106,11 @@ class Lineage:
 
     def at(self, name: str, digest: Digest) -> Seal | None:
         """Return the highest release of an image that has this digest; None for a candidate."""
-        return next((one for one in reversed(self.releases(name)) if one.digest == digest), None)
+        return self._at.get(name, {}).get(digest)
 
     def by_digest(self, digest: Digest) -> Seal | None:
-        """Return a release with this digest, of whatever image."""
-        return next((found for name in self.names if (found := self.at(name, digest))), None)
+        """Return a release with this digest, of whatever image; of several, of the first by name."""
+        return self._anywhere.get(digest)
 
     def find(self, name: str, wanted: str, *, yanked: bool = False) -> Seal:
         """Return the release that a person means: `v2`, `v2.0` (the highest of these), `v2.0.3` or `2.0.3`.
@@ -120,7 +140,9 @@ class Lineage:
             known = [f"v{one.version}" for one in reversed(self.good(name))]
             raise NotFoundError(
                 f"{name} has no release {plain(wanted, 60)}",
-                hint=nearest(wanted, known) if known else f"nothing of {name} was released yet",
+                hint=nearest(wanted, known)
+                if known
+                else f"{self.predecessor(name).because}; `pipeline status` tells what waits",
             )
         if yanked and len(parts) == 3:  # noqa: PLR2004 - a whole version names one release
             return fits[-1]
@@ -132,18 +154,15 @@ class Lineage:
 
     def reservation(self, name: str, digest: Digest) -> Reservation | None:
         """Return the highest version that was reserved for a digest and is not sealed yet."""
-        sealed = {one.version for one in self.releases(name)}
+        sealed = self._seals.get(name, {})
         mine = [
             one for one in self._reserved.get(name, ()) if one.digest == digest and one.version not in sealed
         ]
         return max(mine, key=lambda one: Version.parse(one.version), default=None)
 
     def holder(self, name: str, version: str) -> Digest | None:
-        """Return the digest a version belongs to, sealed or reserved; the first to reserve it has it."""
-        taken = [
-            one for one in (*self._reserved.get(name, ()), *self.releases(name)) if one.version == version
-        ]
-        return taken[0].digest if taken else None
+        """Return the digest a version belongs to: the first to reserve or to seal it has it."""
+        return self._holders.get(name, {}).get(version)
 
     def highest(self, name: str, *, but: Digest | None = None) -> str | None:
         """Return the highest version ever sealed, or reserved for another digest than `but`."""
@@ -179,11 +198,11 @@ class Lineage:
 
     def tags(self, name: str) -> Mapping[str, Digest]:
         """Return every release tag, alias and channel of an image and the digest it must name."""
-        found = {f"v{one.version}": one.digest for one in self.releases(name)}
+        found: dict[str, Digest] = {}
         for move in self._moves.get(name, ()):
             aliases = (CHANNEL,) if isinstance(move, Deployment) else move.aliases
             found.update(dict.fromkeys(aliases, move.digest))
-        return found
+        return found | {f"v{one.version}": one.digest for one in self.releases(name)}
 
 
 def aliases_of(version: str, tier: Tier) -> tuple[str, ...]:
