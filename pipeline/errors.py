@@ -199,6 +199,13 @@ class SbomError(PipelineError):
     meaning = "an SBOM is not valid or not complete"
 
 
+class SealConflictError(PipelineError):
+    """A version, a tag or an image is taken: it belongs to another digest, or another seal is under way."""
+
+    exit_code = 21
+    meaning = "a version or tag belongs to another image, or another seal is under way"
+
+
 class HostError(PipelineError):
     """A host cannot be reached, is not what it must be, or did not come back as it was told to."""
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime as dt
-import json
 import os
 import sys
 from pathlib import Path
@@ -18,10 +17,10 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from pipeline.adapters.protected import ProtectedBranch
-    from pipeline.domain.protected_rules import ProtectedRules
+    from pipeline.domain.lineage import Lineage
     from pipeline.domain.record import Candidate
-    from pipeline.domain.release import Seal
     from pipeline.verbs.deciding import Deciding, Proposal
+    from pipeline.verbs.knowing import Knowing
     from pipeline.verbs.standing import Known
 
 
@@ -90,11 +89,12 @@ def _deciding(parts: Parts, branch: ProtectedBranch) -> Deciding:
     )
 
 
-def _proposals(parts: Parts, branch: ProtectedBranch, *, version: str | None) -> tuple[Proposal, ...]:
-    """Return what is proposed for each candidate that was named, or for all of a run.
+def named_candidates(parts: Parts) -> tuple[Candidate, ...]:
+    """Return the candidates that were named on the command line, and all of the run that was.
 
     Raises:
-        UsageError: None is named, or a version is given for several.
+        UsageError: None is named.
+        NotFoundError: The ledger has no such candidate.
     """
     from pipeline.domain.record import candidates  # noqa: PLC0415
 
@@ -104,65 +104,51 @@ def _proposals(parts: Parts, branch: ProtectedBranch, *, version: str | None) ->
         found = [*found, *(one for one in candidates(parts.ledger.read()) if one.run == options.run)]
     if not found:
         raise UsageError("no candidate is named", hint="name candidates, or a run with --run")
+    return tuple({one.id: one for one in found}.values())
+
+
+def knowing(parts: Parts, branch: ProtectedBranch, *, jobs: int = 8) -> Knowing:
+    """Return where knowledge of candidates comes from."""
+    from pipeline.adapters.authors import GitAuthors  # noqa: PLC0415
+    from pipeline.verbs.knowing import Knowing  # noqa: PLC0415
+
+    return Knowing(store=parts.proofs.referrers, authors=GitAuthors(parts.images), branch=branch, jobs=jobs)
+
+
+def _proposals(parts: Parts, branch: ProtectedBranch, *, version: str | None) -> tuple[Proposal, ...]:
+    """Return what is proposed for each candidate that was named.
+
+    Raises:
+        UsageError: None is named, or a version is given for several.
+    """
+    from pipeline.domain.lineage import Lineage  # noqa: PLC0415
+    from pipeline.verbs.knowing import known_of  # noqa: PLC0415
+
+    found = named_candidates(parts)
     if version is not None and len(found) != 1:
         raise UsageError("--version is for one candidate", hint="leave it out: each gets the next version")
-    rules = branch.read()
-    return tuple(_proposal(parts, one, branch, rules, version=version) for one in found)
-
-
-def _proposal(
-    parts: Parts, record: Candidate, branch: ProtectedBranch, rules: ProtectedRules, *, version: str | None
-) -> Proposal:
-    from pipeline.domain.approval_summary import facts_of  # noqa: PLC0415
-    from pipeline.domain.lineage import Lineage  # noqa: PLC0415
-    from pipeline.verbs.deciding import Proposal  # noqa: PLC0415
-
-    name = f"{record.line}/{record.image}"
-    lineage = Lineage(parts.ledger.read())
-    before = lineage.newest(name)
-    dossier = dossier_of(parts, record)
-    return Proposal(
-        candidate=record,
-        version=version or lineage.next_version(name, _bump(parts, record), digest=record.digest),
-        known=_known(parts, record, before, branch, rules),
-        facts=facts_of(record, dossier),
-        blocks=tuple(point.text for point in dossier.judgement.blocks),
+    records = parts.ledger.read()
+    known = known_of(found, knowing(parts, branch), branch.read(), records)
+    lineage = Lineage(records)
+    return tuple(
+        _proposal(parts, one, what, lineage, version=version) for one, what in zip(found, known, strict=True)
     )
 
 
-def _bump(parts: Parts, record: Candidate) -> str:
-    """Return the part of the version that the recorded diff asks to raise."""
-    from pipeline.verbs.evidence import fetch_evidence  # noqa: PLC0415
+def _proposal(
+    parts: Parts, record: Candidate, known: Known, lineage: Lineage, *, version: str | None
+) -> Proposal:
+    from pipeline.domain.approval_summary import facts_of  # noqa: PLC0415
+    from pipeline.verbs.deciding import Proposal  # noqa: PLC0415
+    from pipeline.verbs.knowing import proposed_bump  # noqa: PLC0415
 
-    document = json.loads(fetch_evidence(parts.proofs.referrers, record, "diff"))
-    return str(document["bump"]["proposed"])
-
-
-def _known(
-    parts: Parts, record: Candidate, before: Seal | None, branch: ProtectedBranch, rules: ProtectedRules
-) -> Known:
-    from pipeline.adapters.authors import GitAuthors  # noqa: PLC0415
-    from pipeline.domain.decision import Release  # noqa: PLC0415
-    from pipeline.domain.dossier_parts import read_gates  # noqa: PLC0415
-    from pipeline.domain.evidence_report import Standing  # noqa: PLC0415
-    from pipeline.domain.record import candidates  # noqa: PLC0415
-    from pipeline.verbs.evidence import fetch_evidence, list_evidence  # noqa: PLC0415
-    from pipeline.verbs.standing import Known  # noqa: PLC0415
-
-    store = parts.proofs.referrers
-    report = list_evidence(store, record)
-    gates = read_gates(json.loads(fetch_evidence(store, record, "gates")), record.digest)
-    sealed = {one.id: one for one in candidates(parts.ledger.read())}
-    since = None if before is None else sealed[before.candidate].source.commit
-    until = record.source.commit
-    paths = (record.line, "pipeline.toml", f"../Containerfiles/{record.line}")
-    return Known(
-        predecessor=None if before is None else Release(version=before.version, digest=before.digest),
-        authors=None if until is None else GitAuthors(parts.images).authors(since, until, paths),
-        gates={one.gate: one.verdict for one in gates},
-        # What is a hash alone (logs, the layer) has no document that could be lost.
-        held=frozenset(
-            one.name for one in report.pieces if one.standing in (Standing.MATCHES, Standing.HASH_ONLY)
-        ),
-        newcomers=branch.newcomers(rules, since, until),
+    name = f"{record.line}/{record.image}"
+    dossier = dossier_of(parts, record)
+    bump = "" if version else proposed_bump(parts.proofs.referrers, record).word
+    return Proposal(
+        candidate=record,
+        version=version or lineage.next_version(name, bump, digest=record.digest),
+        known=known,
+        facts=facts_of(record, dossier),
+        blocks=tuple(point.text for point in dossier.judgement.blocks),
     )

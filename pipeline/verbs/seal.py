@@ -1,0 +1,291 @@
+"""`pipeline seal CANDIDATE…`: turns approved candidates into immutable, signed releases.
+
+Order: reserve the versions in the ledger, tag by digest, sign and attest, verify as a host would, write the
+git tags, move aliases and channels, record. Rules:
+1. Everything that can be asked is asked before the first of these (`seal_plan`); whether it is still so is
+   asked again of the newest records when versions are reserved, before channels move, and with the record.
+2. A step that was done already is success, so the same command goes on where another run was killed; what it
+   does is the same, for nothing that is written depends on the run.
+3. Before the channels, nothing that anybody follows has moved; if the record is refused after that, they are
+   moved back to what the ledger says.
+4. Of two seals of one image, the ledger lets one reserve; who finds a release recorded meanwhile tells so.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TypeVar
+
+from pipeline.domain.image import Digest, ImageRef, Tier
+from pipeline.domain.lineage import Lineage
+from pipeline.domain.record import Candidate, Record
+from pipeline.domain.release import Seal
+from pipeline.domain.sealing import LEASE, Sealed
+from pipeline.errors import GateRefusedError, NotFoundError, RegistryError, SealConflictError, SignatureError
+from pipeline.verbs.host_pull import pull_problems
+from pipeline.verbs.knowing import side_by_side
+from pipeline.verbs.seal_checks import OvertakenError, recheck, refuse
+from pipeline.verbs.seal_entry import seal_record, sign_order, tag_orders
+from pipeline.verbs.seal_parts import Sealing, SealParts, SealPlan
+from pipeline.verbs.seal_plan import Words, plan_seal
+from pipeline.verbs.signing import UnsafeUnsigned, read_signed, sign_images
+
+SIGNED_AT_ONCE = 25
+"""Images signed by one call of the signer: their SBOMs are in memory meanwhile."""
+
+_T = TypeVar("_T")
+Show = Callable[[SealPlan], None]
+"""Shows a plan before it is carried out."""
+
+
+def _unseen(_plan: SealPlan) -> None:
+    """Show nothing."""
+
+
+def seal(
+    wanted: Sequence[Candidate], words: Words, parts: SealParts, *, show: Show = _unseen
+) -> tuple[Sealed, ...]:
+    """Release candidates in one act; return their releases, sorted by name.
+
+    Args:
+        wanted: Their records, as the ledger has them.
+        words: What a person says of version and reasons.
+        parts: What seals are made with.
+        show: Shows the plan before anything is written.
+
+    Raises:
+        UsageError, NotFoundError: What is named does not do, or is not there.
+        GateRefusedError: An image may not be released; all reasons are told.
+        SealConflictError: A version or tag belongs to another image, or another seal is under way.
+        SignatureError: It could not be signed, or does not verify.
+        RegistryError, LedgerError, LedgerRaceError, LedgerRemoteError: They fail or refuse; run the same
+            command again.
+    """
+    plan = plan_seal(wanted, words, parts)
+    show(plan)
+    return carry_out(plan, parts)
+
+
+def carry_out(plan: SealPlan, parts: SealParts) -> tuple[Sealed, ...]:
+    """Do what a plan says (errors as `seal`)."""
+    act = _Act(plan, parts)
+    made = act.run() if plan.sealings else ()
+    there = [Sealed(seal=one, new=False) for one in (*plan.already, *act.overtaken)]
+    return tuple(sorted((*made, *there), key=lambda one: one.seal.name))
+
+
+class _Act:
+    """One seal under way."""
+
+    def __init__(self, plan: SealPlan, parts: SealParts) -> None:
+        self._plan, self._parts = plan, parts
+        self._left = plan.sealings
+        self.overtaken: list[Seal] = []
+
+    def run(self) -> list[Sealed]:
+        """Take every step; return the releases this run made."""
+        self._step("reserve the versions", self._reserve, "reserved")
+        self._step("tag the images", self._tag, "tagged")
+        signatures = self._step("sign and attest", self._sign, "signed")
+        self._step("verify as a host would", lambda: self._verify(signatures), "verified")
+        self._step("write the git tags", self._write_git_tags, "git tags")
+        self._step("move aliases and channels", self._move, "moved")
+        return self._step("record the releases", lambda: self._record(signatures), "recorded")
+
+    def _step(self, what: str, work: Callable[[], _T], done: str) -> _T:
+        with self._parts.reporter.stage(f"{what} ({len(self._left)})"):
+            made = work()
+        if isinstance(self._parts.signer, UnsafeUnsigned):
+            self._parts.reporter.note(self._parts.signer.warning)
+        self._parts.on_step(done)
+        return made
+
+    def _reserve(self) -> None:
+        """Reserve what is not reserved, or not lately: a reservation keeps others away for a while only."""
+        while self._left:
+            now = self._parts.clock()
+            records = self._parts.ledger.read()
+            lineage = Lineage(records)
+            due = [one for one in self._left if not _held(one, lineage, self._parts)]
+            try:
+                if not due:
+                    self._check(records, reserved=True)
+                    return
+                self._parts.ledger.append(
+                    [one.reservation(now, self._parts.author) for one in due],
+                    check=lambda there: self._check(there, reserved=False),
+                )
+            except OvertakenError as others:
+                self._give_way(others)
+            else:
+                return
+
+    def _tag(self) -> None:
+        def tag(one: Sealing) -> None:
+            held = self._named(one, one.tag)
+            if held is not None and held != one.candidate.digest:
+                raise SealConflictError(
+                    f"{one.candidate.repository}:{one.tag} is {held}, not {one.candidate.digest}",
+                    hint="somebody wrote a release tag; find out who, and see `pipeline audit`",
+                )
+            self._put(one, one.tag, held)
+
+        side_by_side(tag, self._left, jobs=self._parts.jobs)
+
+    def _sign(self) -> dict[Digest, dict[str, Digest]]:
+        parts, found = self._parts, dict[Digest, dict[str, Digest]]()
+        if isinstance(parts.signer, UnsafeUnsigned):
+            return {one.candidate.digest: {} for one in self._left}
+        for at in range(0, len(self._left), SIGNED_AT_ONCE):
+            some = self._left[at : at + SIGNED_AT_ONCE]
+            orders = side_by_side(
+                lambda one: sign_order(one, self._plan.approvals, parts.knowing.store), some, jobs=parts.jobs
+            )
+            found |= sign_images(orders, parts.signer, parts.signed, jobs=parts.jobs)
+            parts.on_step(f"signed {at + len(some)}")
+        return found
+
+    def _verify(self, signatures: dict[Digest, dict[str, Digest]]) -> None:
+        """Read every release as those will who pull it.
+
+        Raises:
+            GateRefusedError: A host would refuse it.
+            SignatureError: A signature is missing or wrong.
+        """
+
+        def read(one: Sealing) -> tuple[str, ...]:
+            held = self._named(one, one.tag)
+            if held != one.candidate.digest:
+                return (f"its tag {one.tag} names {held} by now",)
+            if isinstance(self._parts.signer, UnsafeUnsigned):
+                return ()
+            named = signatures[one.candidate.digest]
+            repository = one.candidate.repository
+            return read_signed(
+                self._parts.signed, repository, one.candidate.digest, self._parts.keys, named
+            ).problems
+
+        found = side_by_side(read, self._left, jobs=self._parts.jobs)
+        wrong = [
+            f"  {one.name}: {text}" for one, texts in zip(self._left, found, strict=True) for text in texts
+        ]
+        if wrong:
+            raise SignatureError(
+                "what was signed does not verify; no channel was moved:\n" + "\n".join(wrong),
+                hint="find out who else writes to the repository, then run the same command again",
+            )
+        if not isinstance(self._parts.signer, UnsafeUnsigned):
+            self._ask_hosts()
+
+    def _ask_hosts(self) -> None:
+        """Let the previous release pull the new one, and the new one itself: by their own policy and keys."""
+        hosts = [one for one in self._left if one.candidate.tier is not Tier.UPSTREAM]
+        asked = [(None if one.before is None else _ref_of(one.before), one.ref) for one in hosts]
+        found = pull_problems(self._parts.host_pull, asked) if asked else ()
+        refuse(
+            [(one.name, text) for one, texts in zip(hosts, found, strict=True) for text in texts],
+            hint="a key has to be trusted by a release before it signs one; once that is mended, the same "
+            "command goes on",
+        )
+
+    def _write_git_tags(self) -> None:
+        self._parts.tags.write(tag_orders(self._left, self._parts))
+
+    def _move(self) -> None:
+        """Move aliases and channels, if nothing was decided otherwise meanwhile."""
+        records = self._checked()
+        lineage = Lineage(records)
+
+        def move(one: Sealing) -> None:
+            known = lineage.tags(one.name)
+            for alias in one.aliases:
+                held = self._named(one, alias)
+                if held not in (None, one.candidate.digest, known.get(alias)):
+                    self._parts.reporter.note(
+                        f"{one.candidate.repository}:{alias} was {held}, the ledger says {known.get(alias)}"
+                    )
+                self._put(one, alias, held)
+
+        side_by_side(move, self._left, jobs=self._parts.jobs)
+
+    def _record(self, signatures: dict[Digest, dict[str, Digest]]) -> list[Sealed]:
+        while self._left:
+            now = self._parts.clock()
+            seals = [
+                seal_record(one, signatures[one.candidate.digest], now, self._parts.author)
+                for one in self._left
+            ]
+            try:
+                self._parts.ledger.append(seals, check=lambda there: self._check(there, reserved=True))
+            except OvertakenError as others:
+                self._give_way(others)
+            except (GateRefusedError, SealConflictError):
+                self._move_back()
+                raise
+            else:
+                return [Sealed(seal=one, new=True) for one in seals]
+        return []
+
+    def _checked(self) -> tuple[Record, ...]:
+        """Return the ledger as it is now, in which everything is still as it must be."""
+        while True:
+            records = self._parts.ledger.read()
+            try:
+                self._check(records, reserved=True)
+            except OvertakenError as others:
+                self._give_way(others)
+            else:
+                return records
+
+    def _check(self, records: tuple[Record, ...], *, reserved: bool) -> None:
+        plan = self._plan
+        now = self._parts.clock()
+        recheck(self._left, records, plan.rules, self._parts.signatures, now=now, reserved=reserved)
+
+    def _give_way(self, others: OvertakenError) -> None:
+        """Leave alone what another run released."""
+        names = {one.name for one in others.seals}
+        self.overtaken.extend(others.seals)
+        self._left = tuple(one for one in self._left if one.name not in names)
+
+    def _move_back(self) -> None:
+        """Let aliases name again what the ledger says; a new one stays, for registries cannot drop tags."""
+        lineage = Lineage(self._parts.ledger.read())
+        for one in self._left:
+            known = lineage.tags(one.name)
+            for alias in one.aliases:
+                wanted = known.get(alias)
+                if wanted is not None and self._named(one, alias) == one.candidate.digest != wanted:
+                    repository = one.candidate.repository
+                    data = self._parts.registry.manifest(repository.at(wanted))
+                    self._parts.registry.put_manifest(repository, alias, data)
+
+    def _named(self, one: Sealing, tag: str) -> Digest | None:
+        """Return what a tag of an image's repository names now."""
+        try:
+            return self._parts.registry.resolve(one.candidate.repository.tagged(tag)).digest
+        except NotFoundError:
+            return None
+
+    def _put(self, one: Sealing, tag: str, held: Digest | None) -> None:
+        """Let a tag name the release, by digest, and read it again."""
+        digest, repository = one.candidate.digest, one.candidate.repository
+        if held != digest:
+            data = self._parts.registry.manifest(one.ref)
+            there = self._parts.registry.put_manifest(repository, tag, data)
+            if there != digest:
+                raise RegistryError(
+                    f"{repository}:{tag} was written as {digest} and is {there}",
+                    hint="another writer uses this tag, or the registry changes what it stores",
+                )
+        self._parts.on_step(f"{one.name}:{tag}")
+
+
+def _ref_of(seal: Seal) -> ImageRef:
+    return seal.repository.at(seal.digest)
+
+
+def _held(one: Sealing, lineage: Lineage, parts: SealParts) -> bool:
+    """Whether a version is reserved for an image lately enough to keep others away until the end."""
+    mine = lineage.reservation(one.name, one.candidate.digest)
+    return mine is not None and mine.version == one.version and parts.clock() - mine.time < LEASE / 2

@@ -1,0 +1,133 @@
+"""What has to be true for a seal, asked of a ledger as it is at that moment.
+
+Rules: the same is asked before anything is written, when versions are reserved, before channels move and when
+the release is recorded, each time of the newest records; all reasons are told, alike ones once for all.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
+
+from pipeline.domain.image import Tier
+from pipeline.domain.lineage import Lineage
+from pipeline.domain.protected_rules import ProtectedRules
+from pipeline.domain.record import Candidate, Record
+from pipeline.domain.release import Seal
+from pipeline.domain.sealing import refuse_second_seal, refuse_taken, under_way
+from pipeline.domain.text import plain
+from pipeline.errors import GateRefusedError, SealConflictError
+from pipeline.verbs.knowing import release_of
+from pipeline.verbs.seal_parts import Sealing
+from pipeline.verbs.standing import Signatures, Standings
+
+_SHOWN = 3
+
+Reason = tuple[str, str]
+"""An image's name and why it may not be released."""
+
+
+class OvertakenError(Exception):
+    """Another run released some of the images meanwhile; holds their seals. Never leaves these verbs."""
+
+    def __init__(self, seals: Sequence[Seal]) -> None:
+        super().__init__(", ".join(one.title for one in seals))
+        self.seals = tuple(seals)
+
+
+def recheck(
+    sealings: Sequence[Sealing],
+    records: tuple[Record, ...],
+    rules: ProtectedRules,
+    signatures: Signatures,
+    *,
+    now: dt.datetime,
+    reserved: bool,
+) -> None:
+    """Return if the images may still be released as planned, by these records.
+
+    Args:
+        sealings: What is planned.
+        records: The ledger as it is now, oldest first.
+        rules: What the protected branch says.
+        signatures: Checks proofs.
+        now: UTC.
+        reserved: Whether their versions must be reserved already.
+
+    Raises:
+        OvertakenError: Another run released some of them.
+        SealConflictError: A version belongs to another image, or another seal is under way.
+        GateRefusedError: An approval, a parent or a rule says no by now.
+    """
+    lineage = Lineage(records)
+    overtaken = [seal for one in sealings if (seal := lineage.at(one.name, one.candidate.digest))]
+    if overtaken:
+        raise OvertakenError(overtaken)
+    live = under_way(records, lineage, now)
+    for one in sealings:
+        digest = one.candidate.digest
+        refuse_taken(lineage, one.name, one.version, digest)
+        refuse_second_seal(one.name, digest, live)
+        if reserved and lineage.holder(one.name, one.version) != digest:
+            raise SealConflictError(
+                f"the ledger has no reservation of {one.name} v{one.version} for sha256:{digest.short}",
+                hint="the ledger was changed; look at `pipeline log` and run the same command again",
+            )
+    standings = Standings(records, rules, signatures, now=now)
+    refuse([reason for one in sealings for reason in _no_longer(one, lineage, standings)])
+
+
+def parent_reasons(candidate: Candidate, lineage: Lineage) -> Iterator[str]:
+    """Yield why a candidate's parent is none that a release can stand on."""
+    parent = candidate.parent
+    if parent is None:
+        if candidate.tier is not Tier.UPSTREAM:
+            yield f"its record names no parent, and only an {Tier.UPSTREAM} image has none"
+        return
+    seal = lineage.at(parent.image, parent.digest)
+    if seal is None:
+        yield f"its parent {parent.image} sha256:{parent.digest.short} is not released; seals go from the top"
+    elif (yank := lineage.yank_of(seal)) is not None:
+        yield f"its parent {parent.image} v{seal.version} was yanked: {plain(yank.why, 200)}"
+
+
+def refuse(reasons: Sequence[Reason], hint: str = "") -> None:
+    """Raise with all reasons, alike ones told once for all their images; return when there is none.
+
+    Raises:
+        GateRefusedError: There is a reason.
+    """
+    if not reasons:
+        return
+    by_text: dict[str, list[str]] = {}
+    for name, text in dict.fromkeys(reasons):
+        by_text.setdefault(text, []).append(name)
+    lines = [f"  {_names(names)}: {text}" for text, names in by_text.items()]
+    raise GateRefusedError(
+        "this cannot be sealed, and nothing was moved:\n" + "\n".join(lines),
+        hint=hint or "mend what is named: get approvals, seal the parent first, or build the image again",
+    )
+
+
+def parent_of(candidate: Candidate, lineage: Lineage) -> Seal | None:
+    """Return the release a candidate is built on."""
+    return None if candidate.parent is None else lineage.at(candidate.parent.image, candidate.parent.digest)
+
+
+def _no_longer(one: Sealing, lineage: Lineage, standings: Standings) -> Iterable[Reason]:
+    """Yield why a planned image may not be released by the records there are now."""
+    known = replace(one.known, predecessor=release_of(lineage.newest(one.name)))
+    standing = standings.of(one.candidate, known)
+    for refusal in standing.refusals:
+        yield one.name, str(refusal)
+    gone = set(one.approvals) - {vote.approval for vote in standing.counting}
+    if gone:
+        yield one.name, f"the approval {min(gone)[:12]} does not count any more; run the same command again"
+    for text in parent_reasons(one.candidate, lineage):
+        yield one.name, text
+
+
+def _names(names: Sequence[str]) -> str:
+    shown, rest = ", ".join(names[:_SHOWN]), len(names) - _SHOWN
+    return f"{shown} and {rest} more" if rest > 0 else shown
