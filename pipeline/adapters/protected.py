@@ -1,4 +1,4 @@
-"""Reads who may approve from the protected branch: the table `[approval]`, the list of signers, revoked keys.
+"""Reads who may approve from the protected branch: the table `[approval]`, the signers, their keys.
 
 Rules: nothing is read from the checkout; which branch is protected is not the checkout's to say either. It is
 the one that was named to the program, or else the remote's own default branch, or the branch that the table
@@ -8,6 +8,7 @@ Without a remote the local branch is read, and a notice says that nobody protect
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -76,10 +77,12 @@ class ProtectedBranch:
             raise self._wrong(
                 tip, f"names the branch {settings.branch!r} as the protected one, and is on {tip.branch!r}"
             )
-        revoked = settings.revoked_keys
+        revoked, pinned = settings.revoked_keys, settings.gitlab and settings.gitlab.jwks
+        issuer = settings.token_issuer(self._file(repo, tip, pinned) if pinned else None)
+        signers = self._signers(repo, tip, settings.allowed_signers)
         return ProtectedRules(
             settings=settings,
-            signers=self._signers(repo, tip, settings.allowed_signers),
+            signers=dataclasses.replace(signers, issuer=issuer),
             revoked=b"" if revoked is None else self._file(repo, tip, revoked),
             source=f"{tip.shown} at {tip.commit[:12]}",
             notices=tuple(self._notices(repo, tip, settings, shared=shared)),

@@ -63,6 +63,10 @@ class SshKey:
             )
         return found["key"]
 
+    def principals(self, signers: AllowedSigners) -> tuple[str, ...]:
+        """Return whom the list lets the key speak for; raises as `fingerprint` does."""
+        return signers.principals_of(self.fingerprint())
+
     def sign(self, statement: bytes, identity: str) -> Proof:
         """Return the proof of a statement in a principal's name; ssh-keygen may ask for passphrase or touch.
 

@@ -14,6 +14,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from pipeline.domain.idtoken import TokenIssuer
 from pipeline.domain.text import plain
 from pipeline.errors import DefinitionError
 from pipeline.problem import Problem
@@ -45,10 +46,12 @@ class AllowedSigners:
     Attributes:
         data: Its bytes, as they are given to ssh-keygen.
         keys: Its lines.
+        issuer: Whose identity tokens count beside it, or None.
     """
 
     data: bytes
     keys: tuple[AllowedKey, ...]
+    issuer: TokenIssuer | None = None
 
     def principals_of(self, key: str) -> tuple[str, ...]:
         """Return whom a key, given by its fingerprint, speaks for; sorted, empty for an unknown key."""

@@ -13,6 +13,7 @@ from pipeline.domain.approval_rule import Facts, Refusal, Safe
 from pipeline.domain.approvals import Vote
 from pipeline.domain.decision import Release
 from pipeline.domain.gate import Verdict
+from pipeline.domain.idtoken import ACCOUNT
 from pipeline.domain.people import Same
 
 
@@ -69,6 +70,19 @@ class NotNewcomer:
     def refuses(self, vote: Vote, facts: Facts) -> str:
         """Return that the key came with the change."""
         return "signed with a key that came with this very change" if vote.key in facts.newcomers else ""
+
+
+@dataclass(frozen=True, slots=True)
+class TokenNamed:
+    """A job's token counts only for those the rule names, wherever it was used."""
+
+    identities: frozenset[str]
+
+    def refuses(self, vote: Vote, facts: Facts) -> str:  # noqa: ARG002 - a test has one form
+        """Return that the rule does not name whose token it is."""
+        if not vote.identity.startswith(ACCOUNT) or vote.identity in self.identities:
+            return ""
+        return "approved with a job's token, and is none of the rule's ci_identities"
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,11 +15,34 @@ from pydantic import Field, model_validator
 from pipeline.domain.allowed_signers import PRINCIPAL
 from pipeline.domain.definition import Definition, Name, Pattern, RelativePath, Sentence, Word
 from pipeline.domain.evidence import EvidenceKind
+from pipeline.domain.idtoken import ACCOUNT, LOGIN, TokenIssuer
 from pipeline.domain.image import Tier
 from pipeline.domain.people import People
 
 Principal = Annotated[
     str, Pattern(PRINCIPAL.pattern, "principal: letters, digits, '.', '_', '@', '+' and '-'")
+]
+Login = Annotated[str, Pattern(LOGIN.pattern, "login: letters, digits, '_', '.' and '-'")]
+CiIdentity = Annotated[
+    str,
+    Pattern(
+        f"(?:{ACCOUNT}{LOGIN.pattern}|{PRINCIPAL.pattern})",
+        "principal or gitlab:LOGIN: letters, digits, '.', '_', '@', '+' and '-'",
+    ),
+]
+IssuerUrl = Annotated[
+    str,
+    Pattern(
+        r"https://[a-z0-9](?:[a-z0-9.-]*[a-z0-9])?(?::[0-9]{1,5})?(?:/[A-Za-z0-9._-]+)*",
+        "issuer: https://host[:port][/path], lower case, no '/' at the end",
+    ),
+]
+ProjectPath = Annotated[
+    str, Pattern(r"[A-Za-z0-9_.-]+(?:/[A-Za-z0-9_.-]+)+", "project's path: group/project", longest=1024)
+]
+EnvironmentName = Annotated[
+    str,
+    Pattern(r"[A-Za-z0-9_/. -]+", "name of an environment: letters, digits, spaces, '_', '/', '.' and '-'"),
 ]
 Outsider = Annotated[
     str,
@@ -51,8 +74,8 @@ class RuleTable(Definition):
     """Days after which an approval stops counting, whatever expiry it names."""
     evidence: tuple[Word, ...] = ()
     """Kinds of evidence needed beside sbom, diff, gates and provenance (and boot-test for a base)."""
-    ci_identities: tuple[Principal, ...] = ()
-    """Principals that may approve in CI or without a terminal; empty for none."""
+    ci_identities: tuple[CiIdentity, ...] = ()
+    """Who may approve in CI or without a terminal: principals, and `gitlab:LOGIN` for who starts a job."""
     unsafe_no_approval: bool = False
     """Release without anybody's approval."""
     unsafe_builder_may_approve: bool = False
@@ -88,6 +111,27 @@ class RulesTable(Definition):
     """Hosts' images."""
 
 
+class GitlabTable(Definition):
+    """Whose identity tokens prove decisions, and what they have to say."""
+
+    issuer: IssuerUrl
+    """The GitLab, as its tokens name it."""
+    audience: Annotated[str, Pattern(r"[a-z0-9][a-z0-9._-]{0,63}", "word in lower case")] = "bootc-pipeline"
+    """What a token's audience begins with; what is decided follows, so that it is good for nothing else."""
+    projects: tuple[ProjectPath, ...] = Field(min_length=1)
+    """Projects whose jobs count."""
+    refs: tuple[Word, ...] = ()
+    """Protected branches the job may run on; empty for the protected branch that this table is on."""
+    environments: tuple[EnvironmentName, ...] = Field(min_length=1)
+    """Protected environments the job may run in."""
+    users: Mapping[Login, Annotated[int, Field(ge=1)]] = Field(default_factory=dict)
+    """Login to the account's number. A login can change hands, a number cannot: where any are given, nobody
+    else counts."""
+    jwks: RelativePath | None = None
+    """The issuer's public keys (JWKS), relative to the images folder. With them decisions are checked without
+    asking anybody, also after the issuer has new ones; without, with those it publishes at the time."""
+
+
 class ApprovalSettings(Definition):
     """Who may approve what."""
 
@@ -99,8 +143,10 @@ class ApprovalSettings(Definition):
     """The list of signers (ssh-keygen(1), ALLOWED SIGNERS), relative to the images folder."""
     revoked_keys: RelativePath | None = None
     """Revoked keys, a KRL or public keys one a line, relative to the images folder."""
+    gitlab: GitlabTable | None = None
+    """Whose identity tokens prove decisions; without it none do."""
     people: Mapping[Name, tuple[Sentence, ...]] = Field(default_factory=dict)
-    """Person to every name of theirs: principals, git names and addresses, CI users, user@host."""
+    """Person to every name of theirs: principals, git names and addresses, gitlab:LOGIN, user@host."""
     outsiders: tuple[Outsider, ...] = ()
     """Names of builders and authors who are none of these; one that ends in '*' is all that begin so."""
     roles: Mapping[Name, tuple[Name, ...]] = Field(default_factory=dict)
@@ -137,6 +183,29 @@ class ApprovalSettings(Definition):
                         f"the rule of {tier} wants {one.at_least} people; fewer have the role {one.role!r}"
                     )
         return self
+
+    @model_validator(mode="after")
+    def _issuer_of_accounts(self) -> ApprovalSettings:
+        for tier in Tier:
+            for name in self.rule_table(tier).ci_identities:
+                if name.startswith(ACCOUNT) and self.gitlab is None:
+                    raise ValueError(f"the rule of {tier} names {name!r}, and there is no [approval.gitlab]")
+        return self
+
+    def token_issuer(self, keys: bytes | None) -> TokenIssuer | None:
+        """Return whose tokens count, or None; `keys` is what the file of pinned keys holds, if any."""
+        table = self.gitlab
+        if table is None:
+            return None
+        return TokenIssuer(
+            issuer=table.issuer,
+            audience=table.audience,
+            projects=table.projects,
+            refs=table.refs or (self.branch,),
+            environments=table.environments,
+            users=dict(table.users),
+            keys=keys,
+        )
 
     def rule_table(self, tier: Tier) -> RuleTable:
         """Return the table of one tier."""

@@ -3,8 +3,9 @@
 Rules: an approval counts for exactly the image, digest, candidate record and evidence hashes it names, until
 it expires, is withdrawn or its image is rejected. A yes counts only with its proof; a no counts without one,
 for the way out of a wrong no is open: its maker takes it back, or the image is built again. What was
-withdrawn is the statement, not the record: written again under another author it stays withdrawn. Whether
-there are enough is for `approval_rule` to say.
+withdrawn is the statement, not the record: written again under another author it stays withdrawn. An identity
+token, which does not cover the words, counts for the first decision that shows it and for no later one.
+Whether there are enough is for `approval_rule` to say.
 """
 
 from __future__ import annotations
@@ -15,7 +16,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TypeAlias
 
-from pipeline.domain.decision import Approval, Decided, Decision, Rejection, Withdrawal
+from pipeline.domain.decision import Approval, Decided, Decision, Method, Rejection, Withdrawal
+from pipeline.domain.idtoken import signed_part
 from pipeline.domain.image import Digest
 from pipeline.domain.oci import digest_of
 from pipeline.domain.record import Candidate, Record
@@ -116,6 +118,20 @@ class Entry:
         return digest_of(self.decision.statement())
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Void:
+    """What does not count whatever its proof is worth: statements taken back, decisions with a used token."""
+
+    withdrawn: frozenset[Digest]
+    repeated: frozenset[Entry]
+
+    def why(self, entry: Entry) -> str:
+        """Return why a decision does not count; empty when it may."""
+        if self.withdrawn and entry.statement in self.withdrawn:
+            return "it was withdrawn"
+        return "its token was used for an earlier decision" if entry in self.repeated else ""
+
+
 class Decisions:
     """All decisions of a ledger, found by image and by digest, so that many images cost one look each."""
 
@@ -156,11 +172,11 @@ def ballot(candidate: Candidate, decisions: Decisions, prove: Prover, now: dt.da
         now: UTC.
     """
     about = decisions.about(candidate)
-    undone = frozenset(_undone(about, decisions, prove))
+    void = _Void(withdrawn=frozenset(_undone(about, decisions, prove)), repeated=frozenset(_repeated(about)))
     votes: list[Vote] = []
     discounted: list[Discounted] = []
     for entry in about:
-        counted = _counted(entry, candidate, undone, prove, now)
+        counted = _counted(entry, candidate, void, prove, now)
         if isinstance(counted, Vote):
             votes.append(counted)
         elif counted is not None:
@@ -168,7 +184,7 @@ def ballot(candidate: Candidate, decisions: Decisions, prove: Prover, now: dt.da
     return Ballot(
         votes=tuple(votes),
         discounted=tuple(discounted),
-        rejections=tuple(_rejections(about, candidate, undone, prove)),
+        rejections=tuple(_rejections(about, candidate, void, prove)),
     )
 
 
@@ -178,6 +194,17 @@ def _undone(about: Sequence[Entry], decisions: Decisions, prove: Prover) -> Iter
         for withdrawal in decisions.withdrawals(target):
             if isinstance(target.decision, Approval) or _may_undo(prove(target), prove(withdrawal)):
                 yield target.statement
+
+
+def _repeated(about: Sequence[Entry]) -> Iterator[Entry]:
+    """Yield decisions whose token proved an earlier one, which said something else."""
+    first: dict[str, Entry] = {}
+    for entry in about:
+        proof = entry.decision.proof
+        if proof is not None and proof.method is Method.GITLAB:
+            earlier = first.setdefault(signed_part(proof), entry)
+            if earlier.statement != entry.statement:
+                yield entry
 
 
 def _may_undo(rejection: Proved, withdrawal: Proved) -> bool:
@@ -190,7 +217,7 @@ def _may_undo(rejection: Proved, withdrawal: Proved) -> bool:
 
 
 def _counted(
-    entry: Entry, candidate: Candidate, undone: frozenset[Digest], prove: Prover, now: dt.datetime
+    entry: Entry, candidate: Candidate, void: _Void, prove: Prover, now: dt.datetime
 ) -> Vote | Discounted | None:
     """Return the vote, why it is none, or nothing for a rejection and an old approval of an earlier image."""
     approval = entry.decision
@@ -199,7 +226,7 @@ def _counted(
     decided = _decided(approval, candidate)
     if decided is not None and decided.digest != candidate.digest and approval.expires <= now:
         return None
-    why = _mismatch(decided, approval, candidate) or _lapsed(entry, approval, undone, now)
+    why = _mismatch(decided, approval, candidate) or void.why(entry) or _lapsed(approval, now)
     proof = Unproved(why=why) if why else prove(entry)
     if isinstance(proof, Unproved):
         claimed = "nobody" if approval.proof is None else approval.proof.identity
@@ -243,9 +270,7 @@ def _mismatch(decided: Decided | None, approval: Approval, candidate: Candidate)
     return ""
 
 
-def _lapsed(entry: Entry, approval: Approval, undone: frozenset[Digest], now: dt.datetime) -> str:
-    if undone and entry.statement in undone:
-        return "it was withdrawn"
+def _lapsed(approval: Approval, now: dt.datetime) -> str:
     if approval.expires <= now:
         return f"it expired at {stamp(approval.expires)}, now is {stamp(now)}"
     if approval.time > now:
@@ -254,11 +279,11 @@ def _lapsed(entry: Entry, approval: Approval, undone: frozenset[Digest], now: dt
 
 
 def _rejections(
-    about: Sequence[Entry], candidate: Candidate, undone: frozenset[Digest], prove: Prover
+    about: Sequence[Entry], candidate: Candidate, void: _Void, prove: Prover
 ) -> Iterator[Refused]:
     for entry in about:
         one = entry.decision
-        if not isinstance(one, Rejection) or entry.statement in undone:
+        if not isinstance(one, Rejection) or entry.statement in void.withdrawn:
             continue
         if any(decided.digest == candidate.digest for decided in one.decided):
             yield Refused(

@@ -92,8 +92,8 @@ class Proof:
 
     Attributes:
         method: How it is checked.
-        identity: Who it says it is: a principal of allowed_signers, or a user of the issuer.
-        key: Fingerprint of the key (`SHA256:…`) or the issuer's address.
+        identity: Who it says it is: a principal of allowed_signers, or `gitlab:LOGIN`.
+        key: Fingerprint of the key (`SHA256:…`), or the account's number at its issuer (`https://…#42`).
         text: The signature without its armour, or the token; base64 and dots only.
     """
 

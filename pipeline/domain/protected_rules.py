@@ -20,6 +20,7 @@ from pipeline.domain.approval_parts import (
     NotOlderThan,
     NotRejected,
     OfPredecessor,
+    TokenNamed,
 )
 from pipeline.domain.approval_rule import AllOf, AnyOf, AtLeast, Part, Rule, Unsafe, VoteTest
 from pipeline.domain.approval_settings import ApprovalSettings, RuleTable
@@ -35,7 +36,7 @@ class ProtectedRules:
 
     Attributes:
         settings: Its table `[approval]`.
-        signers: Its list of signers.
+        signers: Its list of signers, and the issuer of tokens.
         revoked: Its revoked keys, as ssh-keygen takes them; empty for none.
         source: Where it was read, with the commit, for people.
         notices: What a person has to know about that, such as that no remote protects it.
@@ -78,6 +79,7 @@ def _tests(table: RuleTable) -> Iterator[VoteTest]:
         yield NotNewcomer()
     yield NotOlderThan(dt.timedelta(days=table.not_older_than_days))
     yield OfPredecessor()
+    yield TokenNamed(frozenset(table.ci_identities))
 
 
 def _needed(table: RuleTable, tier: Tier) -> frozenset[str]:

@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
+from pipeline.domain.allowed_signers import AllowedSigners
 from pipeline.domain.approvals import Signed, Unproved
 from pipeline.domain.decision import Decided, Decision, Proof
 from pipeline.domain.protected_rules import ProtectedRules
@@ -26,10 +27,13 @@ NOTHING_KNOWN = Known()
 
 
 class Key(Protocol):
-    """The key of who decides; `adapters.sshsig.SshKey` is one."""
+    """The key of who decides; `adapters.sshsig.SshKey` and `adapters.gitlab.GitlabToken` are two."""
 
     def fingerprint(self) -> str:
-        """Return its name, `SHA256:…`."""
+        """Return its name: `SHA256:…`, or the account of a token."""
+
+    def principals(self, signers: AllowedSigners) -> tuple[str, ...]:
+        """Return whom it speaks for, by what the protected branch says; sorted, empty when it is unknown."""
 
     def sign(self, statement: bytes, identity: str) -> Proof:
         """Return the proof of a statement; may talk to the person."""
@@ -120,11 +124,12 @@ def who_signs(parts: Deciding, rules: ProtectedRules) -> Signed:
             speaks for several and none was chosen.
     """
     key = parts.key.fingerprint()
-    names = rules.signers.principals_of(key)
+    names = parts.key.principals(rules.signers)
     if not names:
         raise UsageError(
             f"the key {key} is not on the list of signers of {rules.source}",
-            hint="use a key that is, or have yours added there by a merged change",
+            hint="use a key that is, or have yours added there by a merged change; for a job's token, its "
+            "issuer in [approval.gitlab]",
         )
     chosen = parts.identity or (names[0] if len(names) == 1 else "")
     if chosen not in names:
