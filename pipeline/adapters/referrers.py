@@ -67,7 +67,7 @@ class Referrers:
         self._attempts = attempts
         self._lock = threading.Lock()
         self._has_api: bool | None = None
-        self._with_empty: set[str] = set()
+        self._with_empty: dict[str, Repository] = {}
 
     def store(self, repository: Repository, subject: Digest, artifacts: Sequence[Attachment]) -> None:
         """Store artifacts of one image, which is there already; what is there is not sent again.
@@ -77,9 +77,7 @@ class Referrers:
         """
         if not artifacts:
             return
-        if repository.path not in self._with_empty:
-            self._registry.offer_blob(repository, EMPTY)
-            self._with_empty.add(repository.path)
+        self._give_empty(repository)
         for one in artifacts:
             self._registry.offer_blob(repository, one.document)
         if not (self._api(repository, subject) and self._filed(repository, artifacts)):
@@ -113,6 +111,15 @@ class Referrers:
     def blob(self, repository: Repository, digest: Digest, *, limit: int = DOCUMENT_LIMIT) -> bytes:
         """Return a document, compared with its digest (errors as `manifest`, or larger than `limit`)."""
         return self._registry.blob(repository, digest, limit=limit)
+
+    def _give_empty(self, repository: Repository) -> None:
+        """Let a repository have the empty config, from another that has it where there is one."""
+        if repository.path in self._with_empty:
+            return
+        other = next(iter(self._with_empty.values()), None)
+        if other is None or not self._registry.mount_blob(repository, digest_of(EMPTY), other):
+            self._registry.offer_blob(repository, EMPTY)
+        self._with_empty[repository.path] = repository
 
     def _api(self, repository: Repository, subject: Digest) -> bool:
         """Tell whether the registry has the referrers API; asked once, of an image that is there."""

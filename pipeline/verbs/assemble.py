@@ -127,7 +127,17 @@ class HostResult:
     error: PipelineError | None = None
 
 
-def load_base(ref: ImageRef, store: Store, platform: Platform | None = None) -> BaseImage:
+class Contents(Protocol):
+    """What a registry has by digest, to read."""
+
+    def manifest(self, ref: ImageRef) -> bytes:
+        """Return a manifest or index, checked against its digest."""
+
+    def blob(self, repository: Repository, digest: Digest) -> bytes:
+        """Return a small blob."""
+
+
+def load_base(ref: ImageRef, store: Contents, platform: Platform | None = None) -> BaseImage:
     """Read a base's manifest and config.
 
     Args:

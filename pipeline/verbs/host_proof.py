@@ -17,6 +17,7 @@ from pipeline.domain.basepaths import PathLookup
 from pipeline.domain.catalogue import Instance
 from pipeline.domain.evidence import Evidence, EvidenceKind
 from pipeline.domain.image import Digest, ImageRef
+from pipeline.domain.oci import Descriptor, parse
 from pipeline.domain.provenance import BuildFacts
 from pipeline.domain.record import Candidate, Parent, Record
 from pipeline.domain.sbom.document import Identity
@@ -125,13 +126,18 @@ class HostProof:
         facts = batch.facts(made)
         candidate = batch.candidate(made, ref, facts)
         identity = identity_of(candidate, facts, self.workshop, batch.records)
+        image = made.image
+        self.workshop.snapshots.keep(image.manifest, image.config, made.layer.data)
         documents = [
             self._sbom(made, identity, examined),
             examined.report.evidence(candidate.digest),
             *self._booted(candidate),
             difference_of(candidate, batch.records, self.workshop.snapshots),
         ]
-        self.done[name] = stored(self.workshop, batch.run, candidate, facts, documents)
+        # Its tag was read back just before, so the registry has exactly these bytes.
+        media_type = parse(image.manifest, f"the manifest {ref}").media_type
+        subject = Descriptor(media_type=media_type, digest=image.digest, size=len(image.manifest))
+        self.done[name] = stored(self.workshop, candidate, facts, documents, subject)
 
     def _sbom(self, made: Assembled, identity: Identity, examined: Examined) -> Evidence:
         found = inherited_sbom(self._base(), made.placement.entries, identity, paths=self.batch.paths)

@@ -22,6 +22,7 @@ from pipeline.domain.evidence import Evidence, EvidenceKind
 from pipeline.domain.gate import Package
 from pipeline.domain.image import Digest, ImageRef, Tier
 from pipeline.domain.lineage import predecessor
+from pipeline.domain.oci import Descriptor
 from pipeline.domain.provenance import BuilderFacts, BuildFacts, git_uri, statement
 from pipeline.domain.record import Candidate, Record, candidates
 from pipeline.domain.sbom.document import Identity
@@ -39,6 +40,13 @@ class BootTest(Protocol):
 
     def __call__(self, local: str, *, name: str, full: bool) -> BootResult:
         """Return what it did."""
+
+
+class KeptSnapshots(Snapshots, Protocol):
+    """Opens images, some of which this run has just made."""
+
+    def keep(self, *contents: bytes) -> None:
+        """Remember manifests, configs and layers that were pushed, so that they are not fetched."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,7 +70,7 @@ class Workshop:
     boot: BootTest
     boots: frozenset[Tier]
     store: EvidenceStore
-    snapshots: Snapshots
+    snapshots: KeptSnapshots
     builder: BuilderFacts
     supplier: Organisation
     version: str
@@ -127,7 +135,8 @@ class Prepared:
             boot = () if self.boot is None else self.boot.evidence(candidate.digest)
             sbom = evidence_of(self.taken, identity)
             documents = [sbom, report.evidence(candidate.digest), *boot, difference]
-            return stored(self.workshop, run, candidate, self.facts, documents)
+            subject = run.store.resolve(candidate.repository.at(candidate.digest))
+            return stored(self.workshop, candidate, self.facts, documents, subject)
 
 
 def difference_of(candidate: Candidate, records: Sequence[Record], snapshots: Snapshots) -> Evidence:
@@ -170,9 +179,20 @@ def identity_of(
 
 
 def stored(
-    workshop: Workshop, run: Run, candidate: Candidate, facts: BuildFacts, documents: Sequence[Evidence]
+    workshop: Workshop,
+    candidate: Candidate,
+    facts: BuildFacts,
+    documents: Sequence[Evidence],
+    subject: Descriptor,
 ) -> Candidate:
     """Store documents and the provenance that names them; return the candidate with all hashes.
+
+    Args:
+        workshop: What evidence is made with.
+        candidate: Whose documents they are.
+        facts: What it was built from.
+        documents: All but the provenance.
+        subject: Its manifest, as the registry has it.
 
     Raises:
         RegistryError: The registry failed.
@@ -186,7 +206,7 @@ def stored(
     hashes = store_evidence(
         workshop.store,
         candidate.repository,
-        run.store.resolve(candidate.repository.at(candidate.digest)),
+        subject,
         everything,
         created=dt.datetime.fromtimestamp(facts.timestamp, dt.UTC),
     )

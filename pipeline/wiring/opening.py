@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import platform
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
@@ -21,6 +22,7 @@ from pipeline.verbs.diff import Opened
 
 if TYPE_CHECKING:
     from pipeline.adapters.registry import Registry
+    from pipeline.adapters.remembered import Remembered
     from pipeline.adapters.snapshots import Snapshots
     from pipeline.wiring.parts import Parts
 
@@ -31,7 +33,7 @@ _ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
 
 
 class Opening:
-    """Implements `verbs.diff.Snapshots`.
+    """Implements `verbs.proof.KeptSnapshots`.
 
     Args:
         parts: The parts of the run.
@@ -40,6 +42,8 @@ class Opening:
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
         self._known: dict[str, Snapshots] = {}
+        self._contents: dict[str, Remembered] = {}
+        self._lock = threading.Lock()
 
     @contextlib.contextmanager
     def open_snapshots(self, *refs: str) -> Iterator[tuple[Opened, ...]]:
@@ -57,6 +61,12 @@ class Opening:
             return
         yield self._remote(refs)
 
+    def keep(self, *contents: bytes) -> None:
+        """Remember what this run wrote to the project's registry, so that it is not fetched to be read."""
+        held = self._remembered(self._parts.registry)
+        for one in contents:
+            held.keep(one)
+
     def _remote(self, refs: Sequence[str]) -> tuple[Opened, ...]:
         named = [self._parts.candidate_ref(ref) for ref in refs]
         hosts = {one.repository.registry for one in named}
@@ -69,8 +79,9 @@ class Opening:
         here = Platform(
             os="linux", architecture=_ARCHITECTURES.get(platform.machine(), platform.machine()), variant=""
         )
+        contents = self._remembered(registry)
         images = [
-            load_base(ref.repository.at(ref.digest or registry.resolve(ref).digest), registry, here)
+            load_base(ref.repository.at(ref.digest or registry.resolve(ref).digest), contents, here)
             for ref in refs
         ]
         snapshots = self._snapshots(registry)
@@ -111,13 +122,19 @@ class Opening:
         """Opens images of the engine's store, by their names."""
         return self._snapshots(self._parts.registry)
 
+    def _remembered(self, registry: Registry) -> Remembered:
+        from pipeline.adapters.remembered import Remembered  # noqa: PLC0415
+
+        with self._lock:
+            return self._contents.setdefault(registry.host, Remembered(registry))
+
     def _snapshots(self, registry: Registry) -> Snapshots:
         from pipeline.adapters.snapshots import Snapshots  # noqa: PLC0415
 
         if registry.host not in self._known:
             self._known[registry.host] = Snapshots(
                 self._parts.proofs.tables,
-                registry,
+                self._remembered(registry),
                 processes=self._parts.processes,
                 engine=self._parts.engine.command,
                 environment=self._parts.engine.environment,
