@@ -1,8 +1,8 @@
 """What is recorded of a host on its way to a release: one record a step, each step once a way.
 
-Rules: a way begins with `wanted` and ends with `booted` or `failed`; run again after a crash, the same way
-goes on and nothing is recorded twice; a step is recorded when it was seen on the host, not when ordered.
-Safe to use from several threads.
+Rules: a way begins with `wanted` and ends with `booted` or `failed`, or when a release moves the channel on;
+run again after a crash, the same way goes on and nothing is recorded twice; a step is recorded when it was
+seen on the host or in the registry, not when ordered. Safe to use from several threads.
 """
 
 from __future__ import annotations
@@ -15,8 +15,9 @@ from dataclasses import dataclass
 from pipeline.domain.decision import Release
 from pipeline.domain.hostcontrol.target import Target
 from pipeline.domain.image import NAME
+from pipeline.domain.lineage import CHANNEL
 from pipeline.domain.record import LedgerWriter, Record, harmless
-from pipeline.domain.release import Deployment, Step
+from pipeline.domain.release import Deployment, Seal, Step
 from pipeline.errors import UsageError
 
 _ENDS = frozenset({Step.BOOTED, Step.FAILED})
@@ -60,10 +61,18 @@ class HostJournal:
         self._clock = clock
         self._author = author
         self._lock = threading.Lock()
-        self._ways: dict[str, list[Deployment]] = {}
-        for record in known:
-            if isinstance(record, Deployment) and record.step is not Step.CHANNEL:
-                self._keep(record)
+        self._ways = ways_of(known)
+
+    def begin(self, order: HostOrder) -> None:
+        """Record that a host's channel is about to be moved, unless that is the last that was recorded.
+
+        Raises:
+            LedgerError, LedgerRaceError, LedgerRemoteError: The ledger did not take it.
+        """
+        with self._lock:
+            way = self._ways.get(_key(order), [])
+            if not way or way[-1].step is not Step.WANTED or way[-1].digest != order.target.digest:
+                self._write(order, Step.WANTED, order.why)
 
     def note(self, order: HostOrder, step: Step, why: str = "") -> None:
         """Record a step unless this way has it already.
@@ -74,12 +83,15 @@ class HostJournal:
         with self._lock:
             if self._has(order, step):
                 return
-            record = self._record(order, step, why or order.why)
-            self._ledger.append([record])
-            self._keep(record)
+            self._write(order, step, why or order.why)
+
+    def _write(self, order: HostOrder, step: Step, why: str) -> None:
+        record = self._record(order, step, why)
+        self._ledger.append([record])
+        _keep(self._ways, record)
 
     def _has(self, order: HostOrder, step: Step) -> bool:
-        way = self._ways.get(order.host, [])
+        way = self._ways.get(_key(order), [])
         same = bool(way) and way[-1].digest == order.target.digest
         if not same:
             return False
@@ -87,12 +99,6 @@ class HostJournal:
             # The way is over: seeing its end once more is no news, anything else begins the next.
             return step is way[-1].step is Step.BOOTED
         return any(record.step is step for record in way)
-
-    def _keep(self, record: Deployment) -> None:
-        way = self._ways.setdefault(record.host, [])
-        if record.step is Step.WANTED or (way and way[-1].digest != record.digest):
-            way.clear()
-        way.append(record)
 
     def _record(self, order: HostOrder, step: Step, why: str) -> Deployment:
         target = order.target
@@ -109,6 +115,32 @@ class HostJournal:
             why=harmless(why),
             before=order.before,
         )
+
+
+Ways = dict[tuple[str, str], list[Deployment]]
+"""Line and name of a host to the records of the way it is on, or was on last."""
+
+
+def ways_of(records: Iterable[Record]) -> Ways:
+    """Return each host's last way; a release that has moved its channel since leaves it none."""
+    ways: Ways = {}
+    for record in records:
+        if isinstance(record, Deployment):
+            _keep(ways, record)
+        elif isinstance(record, Seal) and CHANNEL in record.aliases:
+            ways.pop((record.line, record.image), None)
+    return ways
+
+
+def _key(order: HostOrder) -> tuple[str, str]:
+    return order.target.line, order.host
+
+
+def _keep(ways: Ways, record: Deployment) -> None:
+    way = ways.setdefault((record.line, record.host), [])
+    if record.step is Step.WANTED or (way and way[-1].digest != record.digest):
+        way.clear()
+    way.append(record)
 
 
 def last_steps(records: Sequence[Record]) -> dict[str, Deployment]:

@@ -122,7 +122,11 @@ class Waiting:
 
 
 def status_of(driver: HostDriver) -> HostState:
-    """Return what a host runs, has staged and could fall back to.
+    """Return what a host runs, has staged and could fall back to; asks once and changes nothing.
+
+    `HostState.entries()` yields each installed image with its role, `digests` what must stay in the registry
+    for this host, `complete` whether it told everything, `unknown` what it did not tell. A driver comes from
+    `adapters.hosts.reach`, which takes the address as it stands on the command line (`ssh://user@host:port`).
 
     Raises:
         HostError: It cannot be reached or its answer is not understood.
@@ -178,7 +182,7 @@ def switch_host(
     run = _Run(driver, order.target, waiting, on_step)
     try:
         after = _carry_out(run, order, journal, plan.state)
-    except InterruptedRunError:
+    except (InterruptedRunError, KeyboardInterrupt):
         run.resume()
         raise
     except PipelineError as error:

@@ -11,6 +11,9 @@ from dataclasses import dataclass
 from pipeline.errors import UsageError
 
 LOCAL = "local:"
+PLACE = "{host}"
+"""In a template, stands for the name of a host."""
+
 _ADDRESS = re.compile(
     r"ssh://(?:(?P<user>[a-z_][a-z0-9_-]{0,31})@)?"
     r"(?P<host>[A-Za-z0-9](?:[A-Za-z0-9.-]{0,251}[A-Za-z0-9])?|\[[0-9A-Fa-f:.]+\])"
@@ -50,6 +53,15 @@ class Address:
         return cls(
             host=found["host"].strip("[]"), user=found["user"] or "root", port=int(found["port"] or 22)
         )
+
+    @classmethod
+    def of_host(cls, template: str, host: str) -> Address | None:
+        """Return the address of one host of many: `{host}` in a template stands for its name.
+
+        Raises:
+            UsageError: What comes out is no address.
+        """
+        return cls.parse(template.replace(PLACE, host))
 
     def __str__(self) -> str:
         host = f"[{self.host}]" if ":" in self.host else self.host

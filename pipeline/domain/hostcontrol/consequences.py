@@ -21,6 +21,17 @@ _ETC_BACK = (
     "/etc comes back as it was when the wanted image last ran: changes to /etc since then are not in it, "
     "and return only with the image they were made on"
 )
+_ETC_EITHER = (
+    "/etc: a switch keeps local changes on top of the wanted image's own, a rollback to the host's fallback "
+    "brings /etc back as it was when that image last ran"
+)
+STAYS = (
+    _VAR,
+    _ETC_EITHER,
+    "a host that follows the channel takes the release at its next update by itself",
+)
+"""What is true of a host that was not asked."""
+
 _KAIROS_STAYS = "/usr/local and /oem do not come back; /etc is made anew at each boot from the image and /oem"
 _KAIROS_ONCE = (
     "the fallback is booted once; if the upgrade after it fails, the next boot takes the active slot"
