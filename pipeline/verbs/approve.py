@@ -18,7 +18,15 @@ from pipeline.domain.decision import Approval
 from pipeline.domain.protected_rules import ProtectedRules, rule_of
 from pipeline.domain.record import Record
 from pipeline.errors import GateRefusedError, UsageError
-from pipeline.verbs.deciding import Deciding, Proposal, in_order, record_decision, who_signs
+from pipeline.verbs.deciding import (
+    Deciding,
+    Proposal,
+    blocked,
+    in_order,
+    record_decision,
+    refuse_approval,
+    who_signs,
+)
 from pipeline.verbs.standing import Standing, Standings
 
 EXPIRES = dt.timedelta(days=7)
@@ -88,7 +96,7 @@ def approve(
 
     first = draft()
     found = tuple(standings(records, first.time))
-    _refuse([*_blocked(ordered), *_useless(found, first, signer)])
+    refuse_approval([*blocked(ordered), *_useless(found, first, signer)])
     warnings = dict.fromkeys((*rules.notices, *(line for one in found for line in one.warnings)))
     show([Brief(decided=one.decided, facts=one.facts) for one in ordered], tuple(warnings))
     if person is not None and not person.ask(_question(first, signer, rules)):
@@ -99,7 +107,7 @@ def approve(
         parts,
         rules,
         signer,
-        check=lambda there: _refuse(list(_useless(standings(there, final.time), final, signer))),
+        check=lambda there: refuse_approval(list(_useless(standings(there, final.time), final, signer))),
     )
 
 
@@ -111,11 +119,6 @@ def _require_ci_identity(proposals: Sequence[Proposal], rules: ProtectedRules, s
                 f"{signer.identity}",
                 hint="approve at a terminal outside CI, or add it to ci_identities on the protected branch",
             )
-
-
-def _blocked(proposals: Sequence[Proposal]) -> Iterator[str]:
-    for one in proposals:
-        yield from (f"{one.decided.name}: {text}" for text in one.blocks)
 
 
 def _useless(
@@ -136,14 +139,6 @@ def _useless(
         yield from (f"{one.name}: {refusal}" for refusal in standing.rule.image.refusals(standing.facts))
         yield from (
             f"{one.name}: {signer.identity} {why}" for why in standing.rule.why_not(vote, standing.facts)
-        )
-
-
-def _refuse(reasons: Sequence[str]) -> None:
-    if reasons:
-        raise GateRefusedError(
-            "this cannot be approved:\n" + "\n".join(f"  {one}" for one in dict.fromkeys(reasons)),
-            hint="mend what is named and build again, or let somebody approve whose approval counts",
         )
 
 

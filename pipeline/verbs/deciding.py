@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import datetime as dt
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
@@ -18,7 +18,7 @@ from pipeline.domain.decision import Decided, Decision, Proof
 from pipeline.domain.protected_rules import ProtectedRules
 from pipeline.domain.record import Candidate, Record
 from pipeline.domain.text import plain
-from pipeline.errors import NotFoundError, SignatureError, UsageError
+from pipeline.errors import GateRefusedError, NotFoundError, SignatureError, UsageError
 from pipeline.verbs.standing import DecisionLedger, Known, RuleBook, Signatures
 
 _Decision = TypeVar("_Decision", bound=Decision)
@@ -139,6 +139,25 @@ def who_signs(parts: Deciding, rules: ProtectedRules) -> Signed:
             hint="name one of them to sign as",
         )
     return Signed(identity=chosen, key=key)
+
+
+def blocked(proposals: Sequence[Proposal]) -> Iterator[str]:
+    """Yield what dossiers say that forbids an approval."""
+    for one in proposals:
+        yield from (f"{one.decided.name}: {text}" for text in one.blocks)
+
+
+def refuse_approval(reasons: Sequence[str]) -> None:
+    """Let an approval pass against which nothing speaks.
+
+    Raises:
+        GateRefusedError: There are reasons; all of them are told.
+    """
+    if reasons:
+        raise GateRefusedError(
+            "this cannot be approved:\n" + "\n".join(f"  {one}" for one in dict.fromkeys(reasons)),
+            hint="mend what is named and build again, or let somebody approve whose approval counts",
+        )
 
 
 def record_decision(

@@ -41,6 +41,7 @@ from pipeline.domain.decision import Approval, Decision, Method, Proof
 from pipeline.domain.idtoken import TokenIssuer
 from pipeline.domain.record import Candidate
 from pipeline.errors import GateRefusedError, SignatureError, UsageError
+from pipeline.verbs.approval_plan import plan_approval
 from pipeline.verbs.approve import approve
 from pipeline.verbs.standing import Standing, Standings
 
@@ -408,3 +409,41 @@ def test_an_ssh_proof_cannot_say_it_is_a_token(tmp_path: Path) -> None:
     )
     assert isinstance(found, Unproved)
     assert "three parts" in found.why
+
+
+def test_what_a_dry_run_hands_on_is_what_the_job_must_ask_a_token_for(tmp_path: Path) -> None:
+    world = TokenWorld(tmp_path)
+    pair = [world.proposal(world.candidate(number, image=name)) for number, name in enumerate(("web", "db"))]
+    before = world.ledger().read()
+    plan = plan_approval(
+        pair,
+        ledger=world.ledger(),
+        rules=world.rules(),
+        signatures=world.signatures,
+        show=lambda briefs, warnings: world.shown.append((briefs, warnings)),
+        author="the review job",
+        now=START,
+    )
+    assert world.ledger().read() == before
+    assert [brief.decided.image for brief in world.shown[-1][0]] == ["db", "web"]
+    assert plan.dotenv == f"PIPELINE_APPROVAL_SUBJECT={plan.subject}\n"
+    assert len(plan.references.splitlines()) == len(pair)
+    token = world.token(APPROVAL, aud=f"bootc-pipeline:{plan.subject}")
+    made = world.by_token(token, *reversed(pair))
+    assert [one.image for one in made.decided] == ["db", "web"]
+
+
+def test_a_dry_run_refuses_what_nobody_could_approve(tmp_path: Path) -> None:
+    world = TokenWorld(tmp_path)
+    proposal = dataclasses.replace(world.proposal(world.candidate(), gates={}), blocks=("no boot test",))
+    with pytest.raises(GateRefusedError, match="no boot test") as caught:
+        plan_approval(
+            [proposal],
+            ledger=world.ledger(),
+            rules=world.rules(),
+            signatures=world.signatures,
+            show=lambda _briefs, _warnings: None,
+            author="the review job",
+            now=START,
+        )
+    assert "gate one-kernel" in caught.value.message
