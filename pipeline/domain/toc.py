@@ -222,9 +222,13 @@ class Stack:
     Attributes:
         lines: Path to facts, as `line_of` writes them.
         times: Path to modification time, in decimal digits.
+        below: The stack it began as; None for one that began empty.
+        touched: Paths that may be other than `below` has them; of a stack that began empty nothing is kept.
     """
 
     def __init__(self, below: Stack | None = None) -> None:
+        self.below = below
+        self.touched: set[bytes] = set()
         self.lines: dict[bytes, bytes] = dict(below.lines) if below else {}
         self.times: dict[bytes, bytes] = dict(below.times) if below else {}
 
@@ -234,7 +238,10 @@ class Stack:
         Raises:
             RegistryError: The layer links to what no layer has.
         """
-        for path in self._hidden(layer):
+        hidden = self._hidden(layer)
+        if self.below is not None:
+            self.touched.update(hidden, layer.entries, layer.implied, (path for path, _ in layer.links))
+        for path in hidden:
             del self.lines[path], self.times[path]
         self.lines.update(layer.entries)
         self.times.update(layer.times)

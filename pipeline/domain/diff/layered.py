@@ -180,13 +180,22 @@ def differing(old: LayeredSnapshot, new: LayeredSnapshot) -> tuple[set[bytes], s
     The layers that both have at the bottom are stacked once.
     """
     _share_bottom(old, new)
-    lines = _unequal(old.stack.lines, new.stack.lines)
-    times = _unequal(old.stack.times, new.stack.times)
+    below = old.stack.below
+    touched = None
+    if below is not None and below is new.stack.below:
+        touched = old.stack.touched | new.stack.touched
+    lines = _unequal(old.stack.lines, new.stack.lines, touched)
+    times = _unequal(old.stack.times, new.stack.times, touched)
     return lines - {b"/"}, times - lines - {b"/"}
 
 
-def _unequal(old: Mapping[bytes, object], new: Mapping[bytes, object]) -> set[bytes]:
-    """Return the keys that only one has, or that have another value; most are equal, so no set of all."""
+def _unequal(
+    old: Mapping[bytes, object], new: Mapping[bytes, object], touched: set[bytes] | None
+) -> set[bytes]:
+    """Return the keys that only one has, or that have another value, of these or of all there are."""
+    if touched is not None:
+        return {path for path in touched if old.get(path) != new.get(path)}
+    # Most are equal, so no set of all.
     found = {path for path, value in new.items() if old.get(path) != value}
     found.update(path for path in old if path not in new)
     return found
