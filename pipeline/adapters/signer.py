@@ -1,4 +1,4 @@
-"""cosign as the signer of releases: the release key in a file, a variable or a key service, many blobs a start.
+"""cosign as the signer of releases: a key in a file, a variable or a key service; many blobs, one start.
 
 Rules: the key is named by what this module knows and nothing else, so that no setting can smuggle an option
 into a command; cosign gets no more of the environment than the kind of key needs; blobs lie in a folder only
@@ -10,9 +10,11 @@ from __future__ import annotations
 
 import base64
 import binascii
+import math
 import re
 import tempfile
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 from pathlib import Path
 
@@ -21,6 +23,9 @@ from pipeline.domain.image import ImageRef
 from pipeline.domain.signature import VerifyKey
 from pipeline.domain.text import plain
 from pipeline.errors import SignatureError, ToolFailedError
+
+TOGETHER = 64
+"""Blobs that one start of cosign signs before another start is worth its while."""
 
 _VARIABLE = re.compile(r"env://([A-Za-z_][A-Za-z0-9_]{0,127})")
 _SERVICE = re.compile(r"(awskms|gcpkms|azurekms|hashivault|k8s)://[A-Za-z0-9._~:/@%+=,\[\]-]{1,1000}")
@@ -35,9 +40,11 @@ _ENVIRONMENT = {
 
 _PASSWORD = "COSIGN_PASSWORD"  # noqa: S105 - the name of a variable
 _PRIVATE = ("-----BEGIN ENCRYPTED SIGSTORE PRIVATE KEY-----", "-----BEGIN ENCRYPTED COSIGN PRIVATE KEY-----")
-_TIMEOUT = 120.0
-_TIMEOUT_EACH = 15.0
-_KINDS = "name a file that `cosign generate-key-pair` made, env://VARIABLE, or a key service's URI (awskms://…)"
+_SECONDS = 120
+_SECONDS_EACH = 15
+_KINDS = (
+    "name a file that `cosign generate-key-pair` made, env://VARIABLE, or a key service's URI (awskms://…)"
+)
 
 
 class CosignSigner:
@@ -48,16 +55,25 @@ class CosignSigner:
         key: Path of an encrypted cosign key, `env://VARIABLE`, or a key service's URI.
         environment: The caller's; password and service logins are taken from it as the key needs them.
         program: Name or path of cosign, version 3.
+        jobs: How many processors may work for it at once. cosign decrypts a key file anew for each blob, which
+            is what takes the time, so that very many blobs are dealt to several starts.
 
     Raises:
         SignatureError: The key is named in no way that is known, or is not there.
     """
 
     def __init__(
-        self, processes: Processes, key: str, *, environment: Mapping[str, str], program: str = "cosign"
+        self,
+        processes: Processes,
+        key: str,
+        *,
+        environment: Mapping[str, str],
+        program: str = "cosign",
+        jobs: int = 1,
     ) -> None:
         self._processes = processes
         self._program = program
+        self._jobs = max(1, jobs)
         self._name = key
         self._key, self._env = _located(key, environment)
 
@@ -69,11 +85,13 @@ class CosignSigner:
             SignatureError: cosign cannot use the key.
             ToolMissingError: cosign is not installed.
         """
-        done = self._run((self._program, "public-key", f"--key={self._key}"), _TIMEOUT)
+        done = self._run((self._program, "public-key", f"--key={self._key}"), _timeout(1))
         return VerifyKey.parse(f"the public key of {self._name}", done.stdout)
 
     def sign(self, blobs: Sequence[bytes]) -> tuple[bytes, ...]:
-        """Return the signature of each blob, made by one start of cosign.
+        """Return the signature of each blob, in their order.
+
+        One start of cosign signs up to `TOGETHER` of them; more are dealt evenly to at most `jobs` starts.
 
         Raises:
             SignatureError: cosign cannot use the key, or did not make one signature for each blob.
@@ -85,11 +103,16 @@ class CosignSigner:
             files = [Path(folder) / f"{number:06d}" for number in range(len(blobs))]
             for file, blob in zip(files, blobs, strict=True):
                 file.write_bytes(blob)
-            done = self._run(self.argv(files), _TIMEOUT + _TIMEOUT_EACH * len(files))
+            shares = _shares(files, min(self._jobs, math.ceil(len(files) / TOGETHER)))
+            with ThreadPoolExecutor(len(shares)) as pool:
+                return tuple(one for made in pool.map(self._signed, shares) for one in made)
+
+    def _signed(self, files: Sequence[Path]) -> tuple[bytes, ...]:
+        done = self._run(self.argv(files), _timeout(len(files)))
         made = tuple(filter(None, map(_decoded, done.stdout.split())))
-        if len(made) != len(blobs):
+        if len(made) != len(files):
             raise SignatureError(
-                f"cosign was to sign {len(blobs)} texts and printed {len(made)} signatures",
+                f"cosign was to sign {len(files)} texts and printed {len(made)} signatures",
                 hint="see with `pipeline doctor` which cosign this is; version 3.0.4 or newer is needed",
             )
         return made
@@ -104,10 +127,11 @@ class CosignSigner:
             "--use-signing-config=false",
             "--new-bundle-format=false",
             "--yes",
+            f"--timeout={_timeout(len(files))}s",
             *(str(file) for file in files),
         )
 
-    def _run(self, argv: tuple[str, ...], timeout: float) -> Completed:
+    def _run(self, argv: tuple[str, ...], timeout: int) -> Completed:
         done = self._processes.run(argv, check=False, timeout=timeout, env=self._env)
         if done.code == 0:
             return done
@@ -155,9 +179,9 @@ class Keyless:
             ToolMissingError: cosign is not installed.
         """
         argv = self.argv(refs)
-        timeout = _TIMEOUT + _TIMEOUT_EACH * len(refs)
+        env = {"SIGSTORE_ID_TOKEN": self._token}
         try:
-            done = self._processes.run(argv, check=False, timeout=timeout, env={"SIGSTORE_ID_TOKEN": self._token})
+            done = self._processes.run(argv, check=False, timeout=_timeout(len(refs)), env=env)
         except ToolFailedError as error:
             raise SignatureError(error.message, hint=_FURTHER) from error
         if done.code != 0:
@@ -171,12 +195,26 @@ class Keyless:
             "sign",
             "--yes",
             "--recursive",
+            f"--timeout={_timeout(len(refs))}s",
             *(("--allow-http-registry=true",) if plain_http else ()),
             *(str(ref.repository.at(ref.pinned)) for ref in refs),
         )
 
 
-_FURTHER = "see the job's id_tokens (SIGSTORE_ID_TOKEN, audience sigstore), and whether Sigstore can be reached"
+_FURTHER = (
+    "see the job's id_tokens (SIGSTORE_ID_TOKEN, audience sigstore), and whether Sigstore can be reached"
+)
+
+
+def _timeout(count: int) -> int:
+    """Return after how many seconds cosign is no longer waited for."""
+    return _SECONDS + _SECONDS_EACH * count
+
+
+def _shares(files: Sequence[Path], count: int) -> list[Sequence[Path]]:
+    """Deal files evenly, in their order."""
+    size = math.ceil(len(files) / count)
+    return [files[at : at + size] for at in range(0, len(files), size)]
 
 
 def _located(key: str, environment: Mapping[str, str]) -> tuple[str, dict[str, str]]:
@@ -185,7 +223,8 @@ def _located(key: str, environment: Mapping[str, str]) -> tuple[str, dict[str, s
     if variable := _VARIABLE.fullmatch(key):
         if not environment.get(variable[1]):
             raise SignatureError(
-                f"the signing key is to be in {variable[1]}, which is not set", hint="set it to the encrypted key"
+                f"the signing key is to be in {variable[1]}, which is not set",
+                hint="set it to the encrypted key",
             )
         return key, password | {variable[1]: environment[variable[1]]}
     if service := _SERVICE.fullmatch(key):

@@ -1,10 +1,10 @@
 """Attestations: statements about an image that the release key signed, as Sigstore bundles that refer to it.
 
-Rules: same facts, same statement, byte for byte; what is signed is the statement with its type (DSSE), so that
-it can be taken for nothing else; a bundle is read as strictly as it is written, and what it says counts only
+Rules: same facts, same statement, byte for byte; what is signed is the statement with its type (DSSE), so it
+can be taken for nothing else; a bundle is read as strictly as it is written, and what it says counts only
 after a key verified it and it named the digest that was asked for.
-Grammar: in-toto Statement v1, DSSE v1, Sigstore bundle v0.3 with a public key's hint; `cosign attest --key`
-writes the same.
+Grammar: in-toto Statement v1, DSSE v1, Sigstore bundle v0.3 with a public key's hint. `cosign attest --key`
+writes the same with an older version of the statement, which is read too.
 """
 
 from __future__ import annotations
@@ -21,9 +21,25 @@ from pipeline.domain.artifact import ATTESTATION, BUNDLE, attachment_of
 from pipeline.domain.canonical import Json, canonical_json
 from pipeline.domain.image import Digest
 from pipeline.domain.oci import Descriptor, canonical, digest_of
+from pipeline.domain.predicates import Attest, Verified, attests_of
 from pipeline.domain.provenance import STATEMENT
 from pipeline.domain.text import plain
 from pipeline.errors import SignatureError, UsageError
+
+__all__ = [
+    "BUNDLE_LIMIT",
+    "PAYLOAD_TYPE",
+    "Attest",
+    "Attestation",
+    "BundleArtifact",
+    "Verified",
+    "attests_of",
+    "bundle_artifact",
+    "bundle_of",
+    "pae",
+    "read_bundle",
+    "statement_of",
+]
 
 PAYLOAD_TYPE = "application/vnd.in-toto+json"
 """Type of what is signed."""
@@ -31,22 +47,8 @@ PAYLOAD_TYPE = "application/vnd.in-toto+json"
 BUNDLE_LIMIT = 96 << 20
 """Bytes of the largest bundle that is read: an SBOM of a whole system, in base64, and room."""
 
+_STATEMENTS = (STATEMENT, "https://in-toto.io/Statement/v0.1")
 _HINT = "see who may push to this repository; seal the release again once that is mended"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Attest:
-    """What is to be said of an image.
-
-    Attributes:
-        name: How a release's record calls it: `sbom`, `provenance`, `approval`, `boot-test`.
-        predicate_type: URI of the kind of statement.
-        predicate: What is said; whole numbers only, as canonical JSON has them.
-    """
-
-    name: str
-    predicate_type: str
-    predicate: Json
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -158,7 +160,9 @@ def bundle_artifact(
         "dev.sigstore.bundle.content": "dsse-envelope",
         "dev.sigstore.bundle.predicateType": predicate_type,
     }
-    return BundleArtifact(document=bundle, manifest=attachment_of(subject, BUNDLE, bundle, created, annotations))
+    return BundleArtifact(
+        document=bundle, manifest=attachment_of(subject, BUNDLE, bundle, created, annotations)
+    )
 
 
 def read_bundle(data: bytes) -> Attestation:
@@ -180,7 +184,7 @@ def read_bundle(data: bytes) -> Attestation:
     key = material.get("publicKey")
     statement = _bytes(envelope.get("payload"), "payload")
     said = _object(_json(statement, "the statement"), "the statement")
-    if said.get("_type") != STATEMENT:
+    if said.get("_type") not in _STATEMENTS:
         raise _fault(f"its statement is of the type {plain(str(said.get('_type')), 80)!r}")
     return Attestation(
         statement=statement,

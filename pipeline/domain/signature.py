@@ -1,10 +1,10 @@
-"""Signatures that hosts verify: simple signing in the legacy form of cosign, made and checked with a public key.
+"""Signatures that hosts verify: simple signing in cosign's legacy form, made and checked with a public key.
 
 Rules: what is signed is one claim, "this digest is the image of this repository", in exactly the bytes cosign
 writes; a signature counts only with a key that was given, for the digest and the repository that were asked
 for; signatures of others beside ours stay where they are.
 Form: the manifest under the tag `sha256-<hex>.sig` has one layer a claim, with the signature as annotation.
-Hosts (containers/image) know ECDSA, RSA (PKCS #1 v1.5) and Ed25519 over SHA-256, so nothing else is known here.
+Hosts (containers/image) check ECDSA and RSA (PKCS #1 v1.5) over SHA-256, and Ed25519; so does this module.
 """
 
 from __future__ import annotations
@@ -24,7 +24,16 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_public_key
 
 from pipeline.domain.image import Digest, Repository
-from pipeline.domain.oci import OCI_CONFIG, OCI_MANIFEST, Descriptor, Manifest, canonical, digest_of, load, parse
+from pipeline.domain.oci import (
+    OCI_CONFIG,
+    OCI_MANIFEST,
+    Descriptor,
+    Manifest,
+    canonical,
+    digest_of,
+    load,
+    parse,
+)
 from pipeline.domain.text import plain
 from pipeline.errors import RegistryError, SignatureError
 
@@ -37,7 +46,7 @@ SIGNATURE = "dev.cosignproject.cosign/signature"
 PAYLOAD_LIMIT = 64 << 10
 """Bytes of the largest claim that is read; a real one has 250."""
 
-_CLAIM = "cosign container image"
+_CLAIM = "cosign container image signature"
 _LAYERS = 64
 _WEAKEST_RSA = 2048
 _BEFORE = "0001-01-01T00:00:00Z"
@@ -115,7 +124,7 @@ class VerifyKey:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SignatureLayer:
-    """One signature of a signature manifest: where its claim lies, and its bytes (empty: none, or no base64)."""
+    """One signature of a manifest: where its claim lies, and its bytes (empty: none, or no base64)."""
 
     payload: Descriptor
     signature: bytes

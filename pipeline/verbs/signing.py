@@ -13,7 +13,7 @@ Rules:
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Protocol, TypeAlias, TypeVar
@@ -43,12 +43,13 @@ from pipeline.domain.signature import (
     simple_signing,
 )
 from pipeline.domain.text import plain
-from pipeline.errors import NotFoundError, RegistryError, SignatureError, UsageError
+from pipeline.errors import NotFoundError, RegistryError, SignatureError, ToolMissingError, UsageError
 
 __all__ = [
     "SIGNATURE",
     "Attest",
     "Attestation",
+    "FurtherSigner",
     "SignOrder",
     "SignatureStore",
     "SignedImage",
@@ -57,6 +58,7 @@ __all__ = [
     "UnsafeUnsigned",
     "read_signed",
     "require_known",
+    "sign_further",
     "sign_images",
 ]
 
@@ -90,11 +92,22 @@ class Signer(Protocol):
         """
 
 
+class FurtherSigner(Protocol):
+    """Signs with an identity in place of a key, as further evidence; `adapters.signer.Keyless` is one."""
+
+    def sign(self, refs: Sequence[ImageRef]) -> None:
+        """Sign images of one registry, by digest.
+
+        Raises:
+            SignatureError: It did not work.
+        """
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UnsafeUnsigned:
-    """Stands where a signer belongs and signs nothing; only a setting called `unsafe-none` may make one."""
+    """Stands where a signer belongs and signs nothing; only a setting that says `unsafe` may make one."""
 
-    setting: str = 'signing.key = "unsafe-none"'
+    setting: str = "signing.unsafe_none"
 
     @property
     def warning(self) -> str:
@@ -224,8 +237,8 @@ def sign_images(
         jobs: Images that are looked at, and pushed to, at once.
 
     Returns:
-        For each subject the name of a signature or attestation to the digest of its manifest: `signature`, the
-        names of the attestations, and `signature@sha256:…` for each manifest of an index. Empty for unsigned.
+        For each subject the name of a signature or attestation to the digest of its manifest: `signature`,
+        the names of the attestations, `signature@sha256:…` for each manifest of an index; none if unsigned.
 
     Raises:
         UsageError: An image is ordered twice, or two attestations of one have the same name.
@@ -235,13 +248,33 @@ def sign_images(
     _require_distinct(orders)
     if isinstance(signer, UnsafeUnsigned):
         return {order.subject.digest: {} for order in orders}
+    key = signer.key
     with ThreadPoolExecutor(max(1, jobs)) as pool:
-        work = list(pool.map(lambda order: _look(order, signer.key, store), orders))
-        wanted = [one for job in work for one in job.missing]
-        made = iter(_signed([one.signed for one in wanted], signer))
-        paired = [(job, [(one, next(made)) for one in job.missing]) for job in work]
-        pushed = list(pool.map(lambda pair: _push(*pair, signer.key, store), paired))
+        work = list(pool.map(lambda order: _look(order, key, store), orders))
+        made = iter(_signed([one.signed for job in work for one in job.missing], signer))
+        signed = [[(one, next(made)) for one in job.missing] for job in work]
+        pushed = list(pool.map(lambda job, pairs: _push(job, pairs, key, store), work, signed))
     return {job.order.subject.digest: names for job, names in zip(work, pushed, strict=True)}
+
+
+def sign_further(refs: Sequence[ImageRef], signer: FurtherSigner, *, required: bool) -> str:
+    """Sign images once more, with an identity in place of a key; return why that failed, "" when it worked.
+
+    Args:
+        refs: The images, by digest.
+        signer: Signs.
+        required: Whether a failure ends the run; otherwise it is only told.
+
+    Raises:
+        SignatureError: It failed and is required.
+    """
+    try:
+        signer.sign(refs)
+    except (SignatureError, ToolMissingError) as error:
+        if required:
+            raise
+        return error.message
+    return ""
 
 
 def require_known(key: VerifyKey, keys: Sequence[VerifyKey]) -> None:
@@ -286,8 +319,7 @@ def read_signed(
         RegistryError: The registry refuses or fails.
     """
     reading = _Reading(store, repository, signed_as or repository, tuple(keys))
-    reading.signature(SIGNATURE, subject, expected.get(SIGNATURE))
-    key = reading.key
+    key = reading.signature(SIGNATURE, subject, expected.get(SIGNATURE))
     for name in sorted(expected.keys() - {SIGNATURE}):
         if name.startswith(_CHILD):
             reading.signature(name, Digest(name.removeprefix(_CHILD)), expected[name])
@@ -308,33 +340,37 @@ class _Reading:
         self, store: SignedReader, repository: Repository, named: Repository, keys: tuple[VerifyKey, ...]
     ) -> None:
         self._store, self._repository, self._named, self._keys = store, repository, named, keys
-        self.key: VerifyKey | None = None
         self.attestations: dict[str, Attestation] = {}
         self.problems: list[str] = []
         self.notes: list[str] = []
 
-    def signature(self, name: str, subject: Digest, expected: Digest | None) -> None:
-        """Read the legacy signature of one manifest."""
+    def signature(self, name: str, subject: Digest, expected: Digest | None) -> VerifyKey | None:
+        """Read the legacy signature of one manifest; return the key that made it."""
         try:
             data = self._store.unparsed(self._repository.tagged(signature_tag(subject)))
             layers = read_signature_manifest(data)
         except NotFoundError:
             self.problems.append(f"{name}: there is none, the tag {signature_tag(subject)} is gone")
-            return
+            return None
         except SignatureError as error:
             self.problems.append(f"{name}: {error.message}")
-            return
+            return None
         judged = [self._judged(layer, subject) for layer in layers]
-        self.key = next((one for one in judged if isinstance(one, VerifyKey)), None)
-        found = digest_of(data)
-        moved = f"{name}: its tag names {found}, the release's record {expected}"
-        if self.key is None:
+        key = next((one for one in judged if isinstance(one, VerifyKey)), None)
+        if key is None:
             faults = [one for one in judged if isinstance(one, str)]
             self.problems.extend(f"{name}: {one}" for one in faults or ["it was stripped, none is listed"])
-        elif expected is None:
+        else:
+            self._compare(name, key, digest_of(data), expected)
+        return key
+
+    def _compare(self, name: str, key: VerifyKey, found: Digest, expected: Digest | None) -> None:
+        if expected is None:
             self.problems.append(f"{name}: the release's record does not name it, it is {found}")
         elif expected != found:
-            self.notes.append(f"{moved}; what is there was made by {self.key} all the same")
+            self.notes.append(
+                f"{name}: it is {found}, the record names {expected}; {key} made it all the same"
+            )
 
     def _judged(self, layer: SignatureLayer, subject: Digest) -> VerifyKey | str:
         """Return the key that made one signature for this image, or what is wrong with it."""
@@ -404,7 +440,9 @@ def _look(order: SignOrder, key: VerifyKey, store: SignatureStore) -> _Job:
     listing = store.entries(order.repository, order.subject.digest) if order.attestations else Listing()
     for attest in order.attestations:
         said = _said(order, attest)
-        entries = [one for one in listing.entries if (one.artifact_type, one.attestation) == (BUNDLE, said.name)]
+        entries = [
+            one for one in listing.entries if (one.artifact_type, one.attestation) == (BUNDLE, said.name)
+        ]
         there = next((one.digest for one in entries if _same(order, said, one, key, store)), None)
         if there is None:
             missing.append(said)
@@ -415,9 +453,7 @@ def _look(order: SignOrder, key: VerifyKey, store: SignatureStore) -> _Job:
 
 def _claims(order: SignOrder, store: SignatureStore) -> Iterator[_Claim]:
     repository, subject = order.repository, order.subject
-    yield _Claim(
-        name=SIGNATURE, subject=subject.digest, payload=simple_signing(repository, subject.digest)
-    )
+    yield _Claim(name=SIGNATURE, subject=subject.digest, payload=simple_signing(repository, subject.digest))
     if subject.media_type not in INDEX_TYPES:
         return
     index = parse(store.unparsed(repository.at(subject.digest)), f"the index {repository}@{subject.digest}")

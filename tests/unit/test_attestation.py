@@ -1,0 +1,310 @@
+from __future__ import annotations
+
+import base64
+import copy
+import datetime as dt
+import json
+from typing import Any
+
+import pytest
+from approvalkit import SIGNERS, settings
+from hypothesis import given
+from hypothesis import strategies as st
+from records import NOON, candidate, digest
+from signingkit import FastSigner
+
+from pipeline.domain.approvals import Vote
+from pipeline.domain.artifact import BUNDLE, is_ours, read_artifact, read_attestation
+from pipeline.domain.attestation import (
+    PAYLOAD_TYPE,
+    Verified,
+    attests_of,
+    bundle_artifact,
+    bundle_of,
+    pae,
+    read_bundle,
+    statement_of,
+)
+from pipeline.domain.canonical import canonical_json, parse_canonical
+from pipeline.domain.decision import Decided
+from pipeline.domain.oci import OCI_MANIFEST, Descriptor, digest_of
+from pipeline.domain.predicates import APPROVALS, SBOM, TEST_RESULT, VSA, rules_digest
+from pipeline.domain.protected_rules import ProtectedRules
+from pipeline.domain.provenance import PREDICATE, STATEMENT
+from pipeline.domain.record import Candidate
+from pipeline.errors import RegistryError, SignatureError, UsageError
+
+NAME = "127.0.0.1:5000/os/debian/base"
+SUBJECT = Descriptor(media_type=OCI_MANIFEST, digest=digest(1), size=700)
+SIGNER = FastSigner()
+
+values = st.recursive(
+    st.none() | st.booleans() | st.integers(-(2**53) + 1, 2**53 - 1) | st.text(st.characters(codec="utf-8")),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(st.characters(codec="utf-8")), inner),
+    max_leaves=12,
+)
+
+
+def bundle(statement: bytes) -> bytes:
+    (signature,) = SIGNER.sign([pae(statement)])
+    return bundle_of(statement, signature, SIGNER.key.hint)
+
+
+def edited(**changes: object) -> bytes:
+    """A good bundle with other values at `outer_inner` paths."""
+    value = json.loads(bundle(statement_of(NAME, digest(1), "https://example.org/t", {})))
+    for path, new in changes.items():
+        *above, last = path.split("_")
+        at: Any = value
+        for key in above:
+            at = at[key]
+        at[last] = new
+    return json.dumps(value).encode()
+
+
+@given(values)
+def test_a_statement_goes_through_its_bundle_unchanged(predicate: Any) -> None:
+    statement = statement_of(NAME, digest(1), "https://example.org/t", predicate)
+    found = read_bundle(bundle(statement))
+    assert (found.statement, found.predicate) == (statement, predicate)
+    assert found.subjects == (digest(1),)
+    assert found.predicate_type == "https://example.org/t"
+    assert found.hint == SIGNER.key.hint
+    assert SIGNER.key.verifies(pae(found.statement), found.signature)
+    assert parse_canonical(statement)["_type"] == STATEMENT
+
+
+def test_what_is_signed_is_the_statement_with_its_type_and_lengths() -> None:
+    # The example of the DSSE specification's form: version, length and type, length and body.
+    assert pae(b"hello") == b"DSSEv1 28 application/vnd.in-toto+json 5 hello"
+    assert pae(b"") != pae(b" ")
+
+
+def test_a_fraction_cannot_be_attested() -> None:
+    with pytest.raises(UsageError, match="cannot be written"):
+        statement_of(NAME, digest(1), "https://example.org/t", {"share": 0.5})  # type: ignore[dict-item]
+
+
+def test_a_bundle_is_an_artifact_that_refers_to_its_image() -> None:
+    data = bundle(statement_of(NAME, digest(1), SBOM, {}))
+    made = bundle_artifact("sbom", SUBJECT, SBOM, data, NOON)
+    assert made == bundle_artifact("sbom", SUBJECT, SBOM, data, NOON)
+    value = json.loads(made.manifest)
+    assert value["artifactType"] == BUNDLE
+    assert [one["mediaType"] for one in value["layers"]] == [BUNDLE]
+    assert value["annotations"]["dev.sigstore.bundle.content"] == "dsse-envelope"
+    assert value["annotations"]["dev.sigstore.bundle.predicateType"] == SBOM
+    stored = read_attestation(made.manifest, digest(1))
+    assert stored is not None
+    assert (stored.kind, stored.document.digest) == ("sbom", digest_of(data))
+    assert read_artifact(made.manifest, digest(1)) is None
+    assert is_ours(made.manifest, digest(1))
+
+
+def test_an_attestation_of_another_image_or_form_is_not_ours() -> None:
+    data = bundle(statement_of(NAME, digest(1), SBOM, {}))
+    made = bundle_artifact("sbom", SUBJECT, SBOM, data, NOON).manifest
+    with pytest.raises(RegistryError, match="another image"):
+        read_attestation(made, digest(2))
+    assert not is_ours(made, digest(2))
+    value = json.loads(made)
+    for key, new in (("artifactType", "text/plain"), ("layers", value["layers"] * 2), ("layers", [])):
+        with pytest.raises(RegistryError, match="not one Sigstore bundle"):
+            read_attestation(json.dumps(value | {key: new}).encode(), digest(1))
+    cosigns = {key: text for key, text in value["annotations"].items() if key.startswith("dev.sigstore")}
+    theirs = json.dumps(value | {"annotations": cosigns}).encode()
+    assert read_attestation(theirs, digest(1)) is None
+    assert not is_ours(theirs, digest(1))
+    with pytest.raises(UsageError, match="no time"):
+        bundle_artifact("sbom", SUBJECT, SBOM, data, dt.datetime(2026, 1, 1))  # noqa: DTZ001
+
+
+@pytest.mark.parametrize(
+    ("data", "why"),
+    [
+        (b"", "no valid JSON"),
+        (b"[]", "no object"),
+        (b'{"a":1,"a":2}', "twice"),
+        (b"[" * 100_000, "no valid JSON"),
+        (edited(mediaType="text/plain"), "no Sigstore bundle"),
+        (edited(dsseEnvelope=[]), "no object"),
+        (edited(dsseEnvelope_payloadType="text/plain"), "no in-toto statement"),
+        (edited(dsseEnvelope_payload="%%"), "no base64"),
+        (edited(dsseEnvelope_payload=None), "no base64"),
+        (edited(dsseEnvelope_signatures=[]), "exactly one signature"),
+        (edited(dsseEnvelope_signatures=[{"sig": "AA=="}, {"sig": "AA=="}]), "exactly one signature"),
+        (edited(dsseEnvelope_signatures=["x"]), "no object"),
+        (edited(verificationMaterial=None), "no object"),
+        (edited(dsseEnvelope_payload=base64.b64encode(b"{}").decode()), "of the type"),
+        (
+            edited(dsseEnvelope_payload=base64.b64encode(canonical_json({"_type": STATEMENT})).decode()),
+            "no subjects",
+        ),
+        (
+            edited(
+                dsseEnvelope_payload=base64.b64encode(
+                    canonical_json({"_type": STATEMENT, "subject": [{"digest": {"sha256": "\u202e"}}]})
+                ).decode()
+            ),
+            "no digest",
+        ),
+    ],
+)
+def test_what_is_no_bundle_is_told(data: bytes, why: str) -> None:
+    with pytest.raises(SignatureError, match=why) as caught:
+        read_bundle(data)
+    assert "\u202e" not in caught.value.message
+
+
+@given(st.binary(max_size=60))
+def test_a_bundle_may_be_any_bytes(data: bytes) -> None:
+    with pytest.raises(SignatureError):
+        read_bundle(data)
+
+
+BOM = {"bomFormat": "CycloneDX", "specVersion": "1.6", "components": []}
+PROVENANCE = {
+    "_type": STATEMENT,
+    "subject": [{"name": NAME, "digest": {"sha256": digest(1).hex}}],
+    "predicateType": PREDICATE,
+    "predicate": {"buildDefinition": {"buildType": "t"}, "runDetails": {}},
+}
+BOOT = {
+    "ok": True,
+    "kernel": "6.12.94",
+    "accelerator": "tcg",
+    "full": True,
+    "steps": [{"step": "boot", "ok": True}, {"step": "modules", "ok": True}],
+}
+RULES = ProtectedRules(settings=settings(), signers=SIGNERS, source="origin/main at 1234567")
+
+
+def documents(**changes: object) -> dict[str, bytes]:
+    found = {"sbom": BOM, "provenance": PROVENANCE, "boot-test": BOOT, "gates": {"ok": True}} | {
+        name.replace("_", "-"): value for name, value in changes.items()
+    }
+    return {name: canonical_json(value) for name, value in found.items() if value is not None}  # type: ignore[arg-type]
+
+
+def of(given: dict[str, bytes], **changes: object) -> Candidate:
+    return candidate(1, evidence={name: digest_of(data) for name, data in given.items()}, **changes)
+
+
+def vote(one: Candidate, name: str = "ben") -> Vote:
+    return Vote(
+        approval=digest(50).hex,
+        decided=Decided(
+            line=one.line, image=one.image, tier=one.tier, repository=one.repository, digest=one.digest,
+            candidate=one.id, version="1.2.0", evidence=one.evidence,
+        ),
+        identity=f"{name}@example.org",
+        key=f"SHA256:{name}",
+        what="a newer kernel",
+        why="fixes the pool import",
+        time=NOON,
+        expires=NOON + dt.timedelta(days=7),
+    )  # fmt: skip
+
+
+def verified(one: Candidate, **changes: Any) -> Verified:
+    known: dict[str, Any] = {
+        "version": "1.2.0", "votes": (vote(one),), "rules": RULES, "time": NOON, "program": "0.9.0",
+    }  # fmt: skip
+    return Verified(**(known | changes))
+
+
+def test_a_release_is_attested_by_its_evidence_and_its_approvals() -> None:
+    held = documents()
+    one = of(held)
+    made = attests_of(one, held, verified(one))
+    assert [(each.name, each.predicate_type) for each in made] == [
+        ("sbom", SBOM),
+        ("provenance", PREDICATE),
+        ("boot-test", TEST_RESULT),
+        ("approval", VSA),
+    ]
+    assert made == attests_of(one, dict(reversed(held.items())), verified(one))
+    sbom, provenance, boot, _ = (each.predicate for each in made)
+    assert sbom == BOM
+    assert provenance == PROVENANCE["predicate"]
+    assert isinstance(boot, dict)
+    assert (boot["result"], boot["passedTests"], boot["failedTests"]) == ("PASSED", ["boot", "modules"], [])
+    assert boot["configuration"][0]["digest"] == {"sha256": one.evidence["boot-test"].hex}
+
+
+def test_the_approval_names_rules_records_evidence_and_people() -> None:
+    held = documents()
+    one = of(held)
+    summary: Any = attests_of(one, held, verified(one, warnings=("anybody may",)))[-1].predicate
+    assert summary["verificationResult"] == "PASSED"
+    assert summary["timeVerified"] == "2026-11-21T12:00:00Z"
+    assert summary["resourceUri"].startswith(f"pkg:oci/base@{one.digest}?")
+    assert summary["resourceUri"].endswith("&tag=v1.2.0")
+    assert summary["policy"]["digest"] == {"sha256": rules_digest(RULES).hex}
+    assert summary["policy"]["name"] == "origin/main at 1234567"
+    assert summary["verifiedLevels"] == ["SLSA_BUILD_LEVEL_1"]
+    inputs = {(each["name"], each["digest"]["sha256"]) for each in summary["inputAttestations"]}
+    assert inputs == {
+        ("candidate", one.id), ("approval", digest(50).hex),
+        *((name, found.hex) for name, found in one.evidence.items()),
+    }  # fmt: skip
+    (approved,) = summary[APPROVALS]
+    assert (approved["identity"], approved["key"]) == ("ben@example.org", "SHA256:ben")
+    assert (approved["what"], approved["why"]) == ("a newer kernel", "fixes the pool import")
+    assert "anybody may" in json.dumps(summary)
+
+
+def test_other_rules_have_another_hash() -> None:
+    revoked = ProtectedRules(settings=settings(), signers=SIGNERS, revoked=b"x", source="main")
+    assert rules_digest(RULES) == rules_digest(copy.replace(RULES)) if hasattr(copy, "replace") else True
+    assert rules_digest(revoked) != rules_digest(RULES)
+    assert len({rules_digest(RULES), rules_digest(revoked)}) == 2
+
+
+def test_what_is_not_there_is_not_attested() -> None:
+    held = documents(sbom=None, provenance=None, boot_test=None)
+    one = of(held)
+    (approval,) = attests_of(one, held, verified(one, votes=()))
+    assert approval.name == "approval"
+    assert isinstance(approval.predicate, dict)
+    assert approval.predicate["verifiedLevels"] == ["SLSA_BUILD_LEVEL_0"]
+    assert approval.predicate[APPROVALS] == []
+
+
+def test_a_boot_test_that_failed_says_so() -> None:
+    held = documents(
+        boot_test={"ok": False, "steps": [{"step": "boot", "ok": True}, {"step": "zfs", "ok": False}]}
+    )
+    one = of(held)
+    boot: Any = attests_of(one, held, verified(one))[2].predicate
+    assert (boot["result"], boot["passedTests"], boot["failedTests"]) == ("FAILED", ["boot"], ["zfs"])
+
+
+@pytest.mark.parametrize(
+    ("kind", "data"),
+    [("sbom", b"[]"), ("sbom", b"{"), ("provenance", b"{}"), ("boot-test", b"\xff")],
+)
+def test_a_document_that_cannot_be_attested_is_told(kind: str, data: bytes) -> None:
+    held = documents() | {kind: data}
+    one = of(held)
+    with pytest.raises(SignatureError, match=kind):
+        attests_of(one, held, verified(one))
+
+
+def test_a_document_that_the_ledger_does_not_name_is_not_attested() -> None:
+    held = documents()
+    one = of(held)
+    with pytest.raises(SignatureError, match="not the one that the ledger names"):
+        attests_of(one, held | {"sbom": canonical_json({})}, verified(one))
+
+
+def test_the_provenance_of_another_image_is_not_attested() -> None:
+    subject = [{"name": NAME, "digest": {"sha256": digest(2).hex}}]
+    held = documents(provenance=PROVENANCE | {"subject": subject})
+    one = of(held)
+    with pytest.raises(SignatureError, match="something else"):
+        attests_of(one, held, verified(one))
+
+
+def test_the_payload_type_is_the_one_in_toto_has() -> None:
+    assert json.loads(bundle(b"{}"))["dsseEnvelope"]["payloadType"] == PAYLOAD_TYPE
