@@ -257,6 +257,12 @@ class SealWorld(World):
         """Release an upstream, so that bases can be sealed."""
         return self.released("upstream", Tier.UPSTREAM)
 
+    def top_down_with(self, tags: GitTags) -> None:
+        """Release an upstream with other git tags."""
+        one = self.built("upstream", Tier.UPSTREAM)
+        self.agree(one)
+        self.seal(one, tags=tags)
+
     def names(self, name: str = "base") -> dict[str, Digest]:
         """What release tags, aliases and the channel of an image name in the registry now."""
         registry, repository = self.registry(), self.repository(name)

@@ -5,6 +5,7 @@ Rules:
 2. A tag that is there is kept when it is of the same commit and image; of another one, it is refused.
 3. With a remote, the remote's tag is the one that counts: of two seals, the loser takes the winner's tag.
 4. Nothing of the checkout is touched, and no tag is ever moved on the remote.
+5. Signing comes first: until `write`, nothing points at what was signed, and a key that fails fails early.
 Form: git's own, as `git tag -s` with gpg.format=ssh writes it and `git verify-tag` reads it.
 """
 
@@ -88,6 +89,7 @@ class GitTags:
                 hint="keep the images folder in a git repository",
             )
         self._repo, self._remote, self._tagging, self._processes = repo, remote, tagging, processes
+        self._ready: dict[TagOrder, str] = {}
 
     def require(self, orders: Sequence[TagOrder]) -> None:
         """Return if these tags can be written; nothing is.
@@ -110,6 +112,18 @@ class GitTags:
                     hint="fetch it (git fetch), or seal in the clone that built the image",
                 )
         self._found(orders)
+
+    def sign(self, orders: Sequence[TagOrder]) -> None:
+        """Make and sign the tags that are not there yet; nothing points at them before `write`.
+
+        Raises:
+            SealConflictError: A tag of such a name is of another commit or image.
+            SignatureError: The key could not be used.
+            LedgerRemoteError: The remote does not answer.
+        """
+        if orders:
+            here, there = self._found(orders)
+            self._made([one for one in orders if one.name not in here and one.name not in there])
 
     def write(self, orders: Sequence[TagOrder]) -> None:
         """Write the tags, here and on the remote; those that are there stay.
@@ -199,9 +213,13 @@ class GitTags:
         )
 
     def _made(self, orders: Sequence[TagOrder]) -> dict[str, str]:
-        """Write tag objects, to which nothing points yet, and return their ids by name."""
-        if not orders:
-            return {}
+        """Write tag objects, to which nothing points yet, unless they are; return their ids by name."""
+        todo = [one for one in orders if one not in self._ready]
+        if todo:
+            self._ready |= dict(zip(todo, self._written(todo), strict=True))
+        return {one.name: self._ready[one] for one in orders}
+
+    def _written(self, orders: Sequence[TagOrder]) -> list[str]:
         texts = [self._text(one) for one in orders]
         with tempfile.TemporaryDirectory(prefix="pipeline-tag-") as name:
             folder = Path(name)
@@ -214,7 +232,7 @@ class GitTags:
             made = self._repo.ask(
                 "hash-object", "-t", "tag", "-w", "--no-filters", "--stdin-paths", stdin=listing
             )
-        return dict(zip((one.name for one in orders), made.text.split(), strict=True))
+        return made.text.split()
 
     def _text(self, order: TagOrder) -> bytes:
         name, address = (_UNFIT.sub("?", part).strip() or "?" for part in self._tagging.identity)

@@ -1,7 +1,8 @@
 """`pipeline seal CANDIDATE…`: turns approved candidates into immutable, signed releases.
 
 Order: reserve the versions in the ledger, tag by digest, sign and attest, verify as a host would, write the
-git tags, move aliases and channels, record. Rules:
+git tags (signed before all this, so that a key that fails fails early), move aliases and channels, record.
+Rules:
 1. Everything that can be asked is asked before the first of these (`seal_plan`); whether it is still so is
    asked again of the newest records when versions are reserved, before channels move, and with the record.
 2. A step that was done already is success, so the same command goes on where another run was killed; what it
@@ -20,7 +21,7 @@ from pipeline.domain.image import Digest, ImageRef, Tier
 from pipeline.domain.lineage import Lineage
 from pipeline.domain.record import Candidate, Record
 from pipeline.domain.release import Seal
-from pipeline.domain.sealing import LEASE, Sealed
+from pipeline.domain.sealing import LEASE, Sealed, TagOrder
 from pipeline.errors import GateRefusedError, NotFoundError, RegistryError, SealConflictError, SignatureError
 from pipeline.verbs.host_pull import pull_problems
 from pipeline.verbs.knowing import side_by_side
@@ -84,11 +85,12 @@ class _Act:
 
     def run(self) -> list[Sealed]:
         """Take every step; return the releases this run made."""
+        self._step("sign the git tags", lambda: self._parts.tags.sign(self._git_tags), "git tags signed")
         self._step("reserve the versions", self._reserve, "reserved")
         self._step("tag the images", self._tag, "tagged")
         signatures = self._step("sign and attest", self._sign, "signed")
         self._step("verify as a host would", lambda: self._verify(signatures), "verified")
-        self._step("write the git tags", self._write_git_tags, "git tags")
+        self._step("write the git tags", lambda: self._parts.tags.write(self._git_tags), "git tags")
         self._step("move aliases and channels", self._move, "moved")
         return self._step("record the releases", lambda: self._record(signatures), "recorded")
 
@@ -188,8 +190,9 @@ class _Act:
             "command goes on",
         )
 
-    def _write_git_tags(self) -> None:
-        self._parts.tags.write(tag_orders(self._left, self._parts))
+    @property
+    def _git_tags(self) -> tuple[TagOrder, ...]:
+        return tag_orders(self._left, self._parts)
 
     def _move(self) -> None:
         """Move aliases and channels, if nothing was decided otherwise meanwhile."""

@@ -49,6 +49,9 @@ class ReleaseTags(Protocol):
     def require(self, orders: Sequence[TagOrder]) -> None:
         """Return if these tags can be written; nothing is."""
 
+    def sign(self, orders: Sequence[TagOrder]) -> None:
+        """Sign the tags that are not there yet; nothing of it shows before `write`."""
+
     def write(self, orders: Sequence[TagOrder]) -> None:
         """Write the tags; those that are there already as wanted stay."""
 
