@@ -1,4 +1,4 @@
-"""`pipeline approve --dry-run`: what an approval would be of, for people and for the job in which they approve.
+"""`pipeline approve --dry-run`: what an approval would be of, and what a token has to be for that proves it.
 
 Rules: nothing is signed and no key is needed; what could not be approved by anybody is refused here already.
 The variable handed on to the job names the decision, and the job's identity token names the variable.

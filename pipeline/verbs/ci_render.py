@@ -1,12 +1,14 @@
 """`pipeline ci render`: the GitLab pipeline for the lines of an images folder.
 
-Rules: jobs only call `pipeline`, one for each tier of each line; nothing is cached and nothing is tried
-again; same lines, same bytes. The ledger is a branch, so clones are whole (`GIT_DEPTH` 0). A job that
-writes to the registry or the ledger is never ended half-way by a newer pipeline.
+Rules: jobs only call `pipeline`, one build for each tier of each line and the jobs that release what it made
+(`ci_release`); nothing is cached and nothing is tried again; same lines, same bytes. The ledger is a branch,
+so clones are whole (`GIT_DEPTH` 0). A job that writes to the registry or the ledger is never ended half-way
+by a newer pipeline.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import ipaddress
 import shlex
 from collections.abc import Sequence
@@ -14,8 +16,10 @@ from dataclasses import dataclass
 
 from pipeline.domain.catalogue import Catalogue
 from pipeline.domain.image import Tier
+from pipeline.domain.settings import Settings
 from pipeline.domain.yamltext import Value, emit
 from pipeline.errors import PinObsoleteError
+from pipeline.verbs import ci_release
 
 TIERS = (Tier.UPSTREAM, Tier.BASE, Tier.INSTANCE)
 """The tiers `pipeline build` makes, in order."""
@@ -66,11 +70,24 @@ class CiSettings:
         registry: `host[:port][/prefix]`; one on this machine is replaced by the GitLab project's own.
         branch: The ledger's branch.
         package: What pip installs `pipeline` from; "" leaves it to the variable PIPELINE_PACKAGE.
+        audience: What the audience of approvals' tokens begins with.
+        environment: The protected environment in which people approve.
     """
 
     registry: str
     branch: str
     package: str = ""
+    audience: str = "bootc-pipeline"
+    environment: str = "release-approval"
+
+    @classmethod
+    def of(cls, settings: Settings, package: str = "") -> CiSettings:
+        """Return what `images/pipeline.toml` says of it."""
+        wanted = cls(registry=settings.registry.url, branch=settings.ledger.branch, package=package)
+        tokens = settings.approval.gitlab
+        if tokens is None:
+            return wanted
+        return dataclasses.replace(wanted, audience=tokens.audience, environment=tokens.environments[0])
 
 
 def lines_of(catalogue: Catalogue) -> tuple[CiLine, ...]:
@@ -96,7 +113,7 @@ def ci_render(lines: Sequence[CiLine], settings: CiSettings, *, tiers: Sequence[
         "default": _default(settings),
     }
     for line in lines:
-        document |= _jobs(line, [tier for tier in tiers if tier in line.tiers])
+        document |= _jobs(line, [tier for tier in tiers if tier in line.tiers], settings)
     return "\n".join([_head(settings), *(emit({key: value}) for key, value in document.items())])
 
 
@@ -106,11 +123,13 @@ def _head(settings: CiSettings) -> str:
         parts.append(_PACKAGE)
     if not _is_local(settings.registry):
         parts.append(_REGISTRY.format(registry=settings.registry))
+    parts.append(ci_release.HEAD.format(signing=ci_release.SIGNING, approval=settings.environment))
     return _HEAD.format(variables="\n".join(parts))
 
 
 def _stages(tiers: Sequence[Tier]) -> list[str]:
-    return ["plan", *(stage for tier in tiers for stage in (["pin", tier] if tier is Tier.BASE else [tier]))]
+    builds = (stage for tier in tiers for stage in (["pin", tier] if tier is Tier.BASE else [tier]))
+    return ["plan", *builds, *ci_release.STAGES]
 
 
 def _workflow() -> Value:
@@ -157,7 +176,7 @@ def _default(settings: CiSettings) -> Value:
         f'if [ -n "${{PIPELINE_REGISTRY_PASSWORD:-}}" ]; then printf %s "$PIPELINE_REGISTRY_PASSWORD"'
         f' | podman login --username "$PIPELINE_REGISTRY_USER" --password-stdin {host}; fi'
     )
-    tools = "ca-certificates git mmdebstrap podman python3-venv runc skopeo"
+    tools = "ca-certificates git mmdebstrap openssh-client podman python3-venv runc skopeo"
     return {
         "image": "$PIPELINE_CI_IMAGE",
         "tags": ["image-builder"],
@@ -181,7 +200,7 @@ def _default(settings: CiSettings) -> Value:
     }
 
 
-def _jobs(line: CiLine, tiers: Sequence[Tier]) -> dict[str, Value]:
+def _jobs(line: CiLine, tiers: Sequence[Tier], settings: CiSettings) -> dict[str, Value]:
     before = f"{line.name}:plan"
     jobs: dict[str, Value] = {before: _plan_job(line)}
     for tier in tiers:
@@ -190,6 +209,15 @@ def _jobs(line: CiLine, tiers: Sequence[Tier]) -> dict[str, Value]:
             before = f"{line.name}:pin"
         jobs[f"{line.name}:{tier}"] = _build_job(line, tier, before)
         before = f"{line.name}:{tier}"
+    for tier in tiers:
+        jobs |= ci_release.release_jobs(
+            line.name,
+            tier,
+            _DEFAULT_BRANCH,
+            _artifacts(line),
+            audience=settings.audience,
+            environment=settings.environment,
+        )
     return jobs
 
 
@@ -231,8 +259,8 @@ def _build_job(line: CiLine, tier: Tier, before: str) -> Value:
         "interruptible": False,
         "rules": _rules(line),
         "needs": [{"job": before, "artifacts": tier is Tier.BASE}],
-        "script": [f"pipeline --line {line.name} build --tier {tier}{every}"],
-        "artifacts": _artifacts(line, _pins(line)),
+        "script": ci_release.remember_run(f"pipeline --line {line.name} build --tier {tier}{every}"),
+        "artifacts": {**_artifacts(line, _pins(line)), "reports": ci_release.handed_on()},
     }
 
 
@@ -245,7 +273,7 @@ def _rules(line: CiLine) -> Value:
     return [{"if": _DEFAULT_BRANCH}, {"if": _OWN_MERGE_REQUEST, "changes": [*touched, ".gitlab-ci.yml"]}]
 
 
-def _artifacts(line: CiLine, *paths: str) -> Value:
+def _artifacts(line: CiLine, *paths: str) -> dict[str, Value]:
     return {
         "name": f"{line.name}-$CI_JOB_NAME_SLUG-$CI_PIPELINE_ID",
         "when": "always",

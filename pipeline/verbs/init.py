@@ -6,6 +6,7 @@ the settings keep their comments.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -24,6 +25,7 @@ ALL = "all"
 """Name that stands for every line."""
 
 _SETTINGS = "images/pipeline.toml"
+_SIGNERS = "images/keys/allowed_signers"
 _FOLDERS = {"upstream": Tier.UPSTREAM, "base": Tier.BASE, "hosts": Tier.INSTANCE}
 
 _IGNORED = """\
@@ -31,6 +33,19 @@ _IGNORED = """\
 .pipeline/
 # Programs fetched for this repository alone
 .tools/
+"""
+
+_SIGNERS_TEXT = """\
+# Whose keys may sign decisions (ssh-keygen(1), ALLOWED SIGNERS); who of them may approve what is written in
+# [approval] of pipeline.toml. Both count as they are on the protected branch. One key a line:
+#
+#   principal[,principal…] options keytype key
+#
+# Principals are written out, without patterns; `ssh-keygen -t ed25519-sk` makes a key that wants a touch.
+# When somebody leaves, give the line an end (valid-before="20300131Z") instead of deleting it: releases they
+# approved before can be checked still.
+#
+#ada@example.org namespaces="decision@bootc-pipeline" ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAA… ada
 """
 
 _README = """\
@@ -137,13 +152,12 @@ def _repository(
 ) -> tuple[ScaffoldFile, ...]:
     by_path = {file.path: file for file in files}
     text = _settings(by_path[_SETTINGS].content.decode(), lines, registry, insecure=insecure)
-    settings = Settings.model_validate(tomlkit.parse(text).unwrap())
-    ci = ci_render(
-        [CiLine(name=line, tiers=_tiers(files, line)) for line in lines],
-        CiSettings(registry=settings.registry.url, branch=settings.ledger.branch),
-    )
+    # By way of JSON, whose lists may stand for fixed sequences.
+    settings = Settings.model_validate_json(json.dumps(tomlkit.parse(text).unwrap()))
+    ci = ci_render([CiLine(name=line, tiers=_tiers(files, line)) for line in lines], CiSettings.of(settings))
     made = {
         _SETTINGS: text,
+        _SIGNERS: _SIGNERS_TEXT,
         ".gitlab-ci.yml": ci,
         ".gitignore": _IGNORED,
         "README.md": _readme(files, lines, settings.registry.url),

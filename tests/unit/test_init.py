@@ -1,11 +1,17 @@
 from __future__ import annotations
 
+import re
 import tomllib
 from pathlib import Path
 
 import pytest
 
+from pipeline.adapters.definitions import load
 from pipeline.adapters.scaffold import ScaffoldFolder, installed_source
+from pipeline.domain.allowed_signers import parse_allowed_signers
+from pipeline.domain.approval_settings import GitlabTable
+from pipeline.domain.image import Tier
+from pipeline.domain.protected_rules import rule_of
 from pipeline.domain.scaffold import ScaffoldFile
 from pipeline.errors import StateError, UsageError
 from pipeline.verbs.init import InitResult, init
@@ -67,6 +73,7 @@ def test_a_line_is_scaffolded_whole_and_without_pins(source: Path, tmp_path: Pat
             "Containerfiles/debian/shape-tree.sh",
             "images/debian/base/base.toml",
             "images/debian/upstream/debian-13.toml",
+            "images/keys/allowed_signers",
             "images/pipeline.toml",
         }
     )
@@ -76,6 +83,31 @@ def test_a_line_is_scaffolded_whole_and_without_pins(source: Path, tmp_path: Pat
     assert "debian:base" in (tmp_path / "new/.gitlab-ci.yml").read_text()
     assert "centos" not in (tmp_path / "new/.gitlab-ci.yml").read_text()
     assert "| `debian` | `base`, `debian-13` |" in (tmp_path / "new/README.md").read_text()
+
+
+def test_what_is_scaffolded_from_what_is_shipped_loads_and_lets_nobody_release(tmp_path: Path) -> None:
+    init(ScaffoldFolder(installed_source()), tmp_path / "new", registry="registry.example.org/os")
+    settings = load(tmp_path / "new/images").settings
+    assert settings.signing.key == "env://PIPELINE_RELEASE_KEY"
+    assert (settings.retention.releases, settings.retention.candidate_days) == (5, 30)
+    assert [rule_of(settings.approval, tier).people for tier in Tier] == [(), (), ()]
+    listed = (tmp_path / "new/images/keys/allowed_signers").read_bytes()
+    assert parse_allowed_signers(listed, file="keys/allowed_signers").keys == ()
+
+
+def test_the_example_of_who_may_release_is_right_once_its_marks_are_taken_away(tmp_path: Path) -> None:
+    init(ScaffoldFolder(installed_source()), tmp_path / "new")
+    path = tmp_path / "new/images/pipeline.toml"
+    path.write_text(re.sub(r"(?m)^#(?=[^ :\n])", "", path.read_text()))
+    approval = load(tmp_path / "new/images").settings.approval
+    every = {tier: rule_of(approval, tier) for tier in (Tier.UPSTREAM, Tier.BASE, Tier.INSTANCE)}
+    assert [[part.count for part in rule.people] for rule in every.values()] == [[1], [2], [2, 1]]
+    assert "gitlab:ben" in every[Tier.INSTANCE].ci_identities
+    assert {"gitlab:ada", "gitlab:ben", "gitlab:cleo"} <= {
+        name for names in approval.people.values() for name in names
+    }
+    assert approval.gitlab is not None
+    assert set(GitlabTable.model_fields) - approval.gitlab.model_fields_set == {"audience", "refs"}
 
 
 def test_all_lines_and_the_line_that_becomes_the_default(source: Path, tmp_path: Path) -> None:
