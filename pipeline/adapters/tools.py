@@ -58,7 +58,7 @@ TOOLS: tuple[Tool, ...] = (
     ),
     Tool(
         program="cosign",
-        purpose="verifies the vendor's signature of a mirrored image",
+        purpose="signs releases, and verifies the vendor's signature of a mirrored image",
         minimum=(3, 0, 4),
         ask=("version",),
         pattern=r"GitVersion:\s*v?(\d+(?:\.\d+)+)",
@@ -96,10 +96,17 @@ TOOLS: tuple[Tool, ...] = (
     ),
     Tool(
         program="ssh-keygen",
-        purpose="signs and checks approvals",
-        minimum=(8, 9),
+        purpose="signs and checks approvals; it tells no version, see ssh's",
         ask=(),
         packages={Family.APT: "openssh-client", Family.DNF: "openssh"},
+    ),
+    Tool(
+        program="ssh",
+        purpose="reaches hosts that are rolled back or asked for their state",
+        minimum=(8, 9),
+        ask=("-V",),
+        pattern=r"OpenSSH_(\d+\.\d+)",
+        packages={Family.APT: "openssh-client", Family.DNF: "openssh-clients"},
     ),
     Tool(
         program="docker-registry",
