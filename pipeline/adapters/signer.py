@@ -55,8 +55,8 @@ class CosignSigner:
         key: Path of an encrypted cosign key, `env://VARIABLE`, or a key service's URI.
         environment: The caller's; password and service logins are taken from it as the key needs them.
         program: Name or path of cosign, version 3.
-        jobs: How many processors may work for it at once. cosign decrypts a key file anew for each blob, which
-            is what takes the time, so that very many blobs are dealt to several starts.
+        jobs: How many processors may work for it at once. cosign decrypts a key file anew for each blob,
+            which is what takes the time, so that very many blobs are dealt to several starts.
 
     Raises:
         SignatureError: The key is named in no way that is known, or is not there.
@@ -136,10 +136,13 @@ class CosignSigner:
         if done.code == 0:
             return done
         raise SignatureError(
-            f"cosign cannot use the key {plain(self._name, 200)}: {_reason(done.stderr)}", hint=self._hint()
+            f"cosign cannot use the key {plain(self._name, 200)}: {_reason(done.stderr)}",
+            hint=self._hint(done.stderr),
         )
 
-    def _hint(self) -> str:
+    def _hint(self, said: str) -> str:
+        if "unknown flag" in said:
+            return "this cosign is too old, or too new to sign in the form that hosts verify; take version 3"
         if _SERVICE.fullmatch(self._key):
             return "see that the key service is reached and its login is in the environment"
         return f"see that {_PASSWORD} is the password of this key, then run the same command again"

@@ -197,7 +197,9 @@ def _inputs(candidate: Candidate, verified: Verified) -> Iterator[dict[str, Json
     for what, one in (("candidate", candidate.id), *(("approval", vote.approval) for vote in verified.votes)):
         yield {"name": what, "uri": f"{AUTHORITY}record/{one}", "digest": {"sha256": one}}
     for kind, digest in sorted(candidate.evidence.items()):
-        yield {"name": kind, "uri": _evidence_uri(candidate, kind), "digest": {"sha256": digest.hex}}
+        found: dict[str, Json] = {"name": kind, "digest": {"sha256": digest.hex}}
+        # Logs stay with who built and are named by their hash alone; a registry holds the kinds of evidence.
+        yield found | {"uri": _evidence_uri(candidate, kind)} if kind in set(EvidenceKind) else found
 
 
 def _evidence_uri(candidate: Candidate, kind: str) -> str:

@@ -367,6 +367,14 @@ def test_a_cosign_that_is_broken_is_told(site: Site, tmp_path: Path, text: str, 
         broken.sign([b"one"])
 
 
+def test_a_cosign_without_the_options_is_told(site: Site, tmp_path: Path) -> None:
+    newer = program(tmp_path, "echo 'Error: unknown flag: --tlog-upload' >&2; exit 1")
+    signer = CosignSigner(Processes(environment={}), str(site.private), environment={}, program=newer)
+    with pytest.raises(SignatureError, match="unknown flag") as caught:
+        signer.sign([b"one"])
+    assert "version 3" in caught.value.hint
+
+
 def test_a_cosign_that_signs_with_another_key_pushes_nothing(site: Site, tmp_path: Path) -> None:
     stranger, _ = key_pair(tmp_path, "stranger")
     other = f'exec {cosign_program()} sign-blob --key={stranger} "$@"'

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import base64
-import copy
+import dataclasses
 import datetime as dt
 import json
 from typing import Any
@@ -248,17 +248,26 @@ def test_the_approval_names_rules_records_evidence_and_people() -> None:
         ("candidate", one.id), ("approval", digest(50).hex),
         *((name, found.hex) for name, found in one.evidence.items()),
     }  # fmt: skip
+    assert all(each["uri"] for each in summary["inputAttestations"])
     (approved,) = summary[APPROVALS]
     assert (approved["identity"], approved["key"]) == ("ben@example.org", "SHA256:ben")
     assert (approved["what"], approved["why"]) == ("a newer kernel", "fixes the pool import")
     assert "anybody may" in json.dumps(summary)
 
 
+def test_a_log_that_stays_with_the_builder_is_named_by_its_hash_alone() -> None:
+    one = candidate(1, evidence={"log zfs": digest(3), "diff": digest(4)})
+    summary: Any = attests_of(one, {}, verified(one))[-1].predicate
+    given = {each["name"]: each for each in summary["inputAttestations"]}
+    assert given["log zfs"] == {"name": "log zfs", "digest": {"sha256": digest(3).hex}}
+    assert given["diff"]["uri"] == f"oci://{one.repository}@{digest(4)}"
+
+
 def test_other_rules_have_another_hash() -> None:
     revoked = ProtectedRules(settings=settings(), signers=SIGNERS, revoked=b"x", source="main")
-    assert rules_digest(RULES) == rules_digest(copy.replace(RULES)) if hasattr(copy, "replace") else True
-    assert rules_digest(revoked) != rules_digest(RULES)
-    assert len({rules_digest(RULES), rules_digest(revoked)}) == 2
+    assert rules_digest(RULES) == rules_digest(dataclasses.replace(RULES, source="elsewhere"))
+    stricter = dataclasses.replace(RULES, settings=settings(outsiders=("somebody@example.org",)))
+    assert len({rules_digest(each) for each in (RULES, revoked, stricter)}) == 3
 
 
 def test_what_is_not_there_is_not_attested() -> None:
