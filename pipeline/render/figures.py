@@ -12,6 +12,7 @@ _HUNDRED = 100
 _TEN = 10
 _SECOND = 1000
 _MINUTE = 60 * _SECOND
+_MINUTE_SECONDS, _HOUR_SECONDS, _DAY_SECONDS = 60, 3600, 86_400
 _MINUS = "\N{MINUS SIGN}"
 
 
@@ -59,3 +60,19 @@ def points(hundredths: int) -> str:
 def many(count: int, one: str, more: str = "") -> str:
     """Return a number with its noun: `1 package`, `3 packages`, `1,204 packages`."""
     return f"{count:,} {one if count == 1 else more or one + 's'}"
+
+
+def age(seconds: float) -> str:
+    """Return how long ago something was, in whole units as people say them: `40 s`, `12 min`, `2 h`, `3 d`.
+
+    What another clock dates ahead by more than a minute is told as such: `in 2 h`.
+    """
+    if seconds < 0:
+        return "0 s" if seconds > -_MINUTE_SECONDS else f"in {age(-seconds)}"
+    if seconds < _MINUTE_SECONDS:
+        return f"{int(seconds)} s"
+    if seconds < _HOUR_SECONDS:
+        return f"{int(seconds / _MINUTE_SECONDS)} min"
+    if seconds < 2 * _DAY_SECONDS:
+        return f"{int(seconds / _HOUR_SECONDS)} h"
+    return f"{int(seconds / _DAY_SECONDS):,} d"

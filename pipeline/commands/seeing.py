@@ -1,0 +1,150 @@
+"""The verbs that look at releases: yank, releases, status."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pipeline.commands.console import show
+from pipeline.errors import UsageError
+from pipeline.wiring import Parts
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from pipeline.adapters.registry import Registry
+    from pipeline.domain.hostcontrol.state import HostState
+    from pipeline.domain.image import Tier
+
+_ATTEMPTS, _CONNECT_SECONDS, _READ_SECONDS = 2, 3.0, 5.0
+"""How patient `status` is with a registry: who looks at night must not wait for one that is down."""
+
+
+def yank(parts: Parts) -> int:
+    """`yank IMAGE VERSION`."""
+    from pipeline.render import yank as render  # noqa: PLC0415
+    from pipeline.verbs.yank import yank as verb  # noqa: PLC0415
+
+    options = parts.options
+    found = verb(
+        parts.ledger,
+        _named(parts, options.image),
+        options.version,
+        why=options.why,
+        author=parts.author[0],
+        clock=parts.clock,
+        line=_default_line(parts),
+        dry_run=options.dry_run,
+    )
+    show(parts, [*render.as_text(found, every=options.all)], render.as_json(found))
+    return 0
+
+
+def releases(parts: Parts) -> int:
+    """`releases [IMAGE]`."""
+    from pipeline.render import releases as render  # noqa: PLC0415
+    from pipeline.verbs.releases import releases as verb  # noqa: PLC0415
+
+    options = parts.options
+    image = None if options.image is None else _named(parts, options.image)
+    found = verb(parts.ledger, image=image, only=options.line, line=_default_line(parts))
+    if options.changelog and not options.json:
+        sys.stdout.write(render.as_changelog(found))
+    else:
+        show(parts, [*render.as_tables(found)], render.as_json(found))
+    return 0
+
+
+def status(parts: Parts) -> int:
+    """`status [HOST]`."""
+    return _everything(parts) if parts.options.host is None else _host(parts)
+
+
+def _everything(parts: Parts) -> int:
+    from pipeline.adapters.authors import GitAuthors  # noqa: PLC0415
+    from pipeline.render import status as render  # noqa: PLC0415
+    from pipeline.verbs.status import status as verb  # noqa: PLC0415
+
+    options = parts.options
+    if options.host_access is not None:
+        raise UsageError("--host-access is for one host", hint="name the host: pipeline status HOST")
+    found = verb(
+        parts.ledger,
+        defined=_defined(parts),
+        branch=parts.releasing.branch,
+        authors=GitAuthors(parts.images),
+        signatures=parts.releasing.signatures,
+        now=parts.clock(),
+        line=options.line,
+    )
+    show(parts, [*render.as_shown(found, every=options.all)], render.as_json(found))
+    return 0
+
+
+def _host(parts: Parts) -> int:
+    from pipeline.domain.image import Tier  # noqa: PLC0415
+    from pipeline.render import status_host as render  # noqa: PLC0415
+    from pipeline.verbs.status_host import host_status  # noqa: PLC0415
+
+    options = parts.options
+    found = host_status(
+        parts.ledger,
+        _named(parts, options.host),
+        defined=frozenset(name for name, tier in _defined(parts).items() if tier is Tier.INSTANCE),
+        tags=_impatient(parts),
+        ask=_asking(parts),
+        now=parts.clock(),
+        line=_default_line(parts),
+    )
+    show(parts, [*render.as_shown(found)], render.as_json(found))
+    if found.failure is not None:
+        raise found.failure  # what is known was shown; that the host did not answer is the end of it
+    return 0
+
+
+def _named(parts: Parts, text: str) -> str:
+    """Return an image's name with the line that was asked for, if one was."""
+    line = parts.options.line
+    return text if line is None or "/" in text else f"{line}/{text}"
+
+
+def _default_line(parts: Parts) -> str | None:
+    return parts.catalogue.settings.default_line
+
+
+def _defined(parts: Parts) -> dict[str, Tier]:
+    lines = parts.catalogue.lines.values()
+    return {f"{line.name}/{image.name}": image.tier for line in lines for image in line.images.values()}
+
+
+def _impatient(parts: Parts) -> Registry:
+    from pipeline.adapters.credentials import find_credentials, login_files  # noqa: PLC0415
+    from pipeline.adapters.registry import Registry  # noqa: PLC0415
+    from pipeline.adapters.transport import Patience  # noqa: PLC0415
+
+    settings = parts.catalogue.settings.registry
+    host = settings.url.partition("/")[0]
+    patience = Patience(attempts=_ATTEMPTS, connect=_CONNECT_SECONDS, read=_READ_SECONDS)
+    found = find_credentials(host, files=login_files(parts.environment), environment=parts.environment)
+    return Registry(host, insecure=settings.insecure, credentials=found, patience=patience)
+
+
+def _asking(parts: Parts) -> Callable[[], HostState] | None:
+    """Return what asks the host; None without --host-access.
+
+    Raises:
+        UsageError: What was given is no address.
+    """
+    from pipeline.adapters.hosts import reach  # noqa: PLC0415
+    from pipeline.domain.hostcontrol.address import Address  # noqa: PLC0415
+    from pipeline.verbs.hosts import status_of  # noqa: PLC0415
+
+    options = parts.options
+    if options.host_access is None:
+        return None
+    address = Address.of_host(options.host_access, options.host.rpartition("/")[2])
+    known_hosts = Path(os.path.expanduser(options.known_hosts or "~/.ssh/known_hosts"))  # noqa: PTH111
+    identity = None if options.identity is None else Path(os.path.expanduser(options.identity))  # noqa: PTH111
+    return lambda: status_of(reach(parts.processes, address, known_hosts=known_hosts, identity=identity))
