@@ -182,7 +182,10 @@ class _Handler(BaseHTTPRequestHandler):
             self._upstream.connect()
             self._upstream.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         # Host stays the client's, so that the registry names this proxy in its Location headers.
-        headers = {name: text for name, text in self.headers.items() if name.lower() not in _HOP}
+        headers: dict[str, str] = {}
+        for name, text in self.headers.items():
+            if name.lower() not in _HOP:  # Go sends Accept once for each type
+                headers[name] = f"{headers[name]}, {text}" if name in headers else text
         headers["Content-Length"] = str(len(body))
         self._upstream.request(self.command, self.path, body=body, headers=headers)
         response = self._upstream.getresponse()
