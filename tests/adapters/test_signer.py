@@ -6,16 +6,19 @@ import json
 import os
 import random
 import subprocess
+import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
 from cosigntool import attest, cosign_program, key_pair, sign
-from records import NOON
+from memoryregistry import memory_registry
+from records import NOON, candidate
 from registries import RunningRegistry, running_registry
-from signingkit import signer_on
+from signingkit import FastSigner, signer_on
 
 from images import index_of, push, tiny_image
 from pipeline.adapters.process import Completed, Processes
@@ -23,8 +26,9 @@ from pipeline.adapters.referrers import Referrers, SignedStore
 from pipeline.adapters.registry import Registry
 from pipeline.adapters.signer import CosignSigner, Keyless
 from pipeline.adapters.transport import Patience
-from pipeline.domain.artifact import BUNDLE
+from pipeline.domain.artifact import BUNDLE, artifact_of, fallback_tag
 from pipeline.domain.attestation import Attest, pae, read_bundle
+from pipeline.domain.evidence import Evidence, EvidenceKind
 from pipeline.domain.image import Digest, ImageRef, Repository
 from pipeline.domain.oci import OCI_INDEX, OCI_MANIFEST, Descriptor
 from pipeline.domain.signature import (
@@ -35,6 +39,7 @@ from pipeline.domain.signature import (
     simple_signing,
 )
 from pipeline.errors import NotFoundError, SignatureError, ToolMissingError
+from pipeline.verbs.evidence import list_evidence
 from pipeline.verbs.signing import SignOrder, read_signed, sign_images
 
 pytestmark = pytest.mark.engine
@@ -284,6 +289,68 @@ def copy_artifact(site: Site, source: Repository, destination: Repository, ref: 
     for part in (value["config"], *value["layers"]):
         site.registry.put_blob(destination, site.registry.blob(source, Digest(part["digest"])))
     site.registry.put_manifest(destination, ref.pinned, data)
+
+
+def fast(host: str, seed: int = 0) -> tuple[Registry, SignedStore]:
+    registry = Registry(host, insecure=True, patience=Patience(attempts=5, first=0.01))
+    return registry, SignedStore(
+        registry, Referrers(registry, jitter=random.Random(seed).random, pause=time.sleep)
+    )
+
+
+def test_attestations_are_found_when_the_index_that_lists_them_was_lost(site: Site) -> None:
+    order, signer = site.order(), FastSigner()
+    made = sign_images([order], signer, site.store)
+    tag = fallback_tag(order.subject.digest)
+    site.registry.put_manifest(order.repository, tag, index_of())
+    entries = site.store.entries(order.repository, order.subject.digest).entries
+    assert sorted(entry.attestation for entry in entries) == ["approval", "sbom"]
+    assert sign_images([order], signer, site.store) == made
+    assert signer.calls == [3]
+
+
+@pytest.mark.parametrize("api", [True, False])
+def test_evidence_and_attestations_lie_side_by_side(*, api: bool) -> None:
+    document = Evidence(kind=EvidenceKind.DIFF, data=b"{}\n")
+    with memory_registry(api=api) as running:
+        registry, store = fast(running.host)
+        repository = Repository(registry=running.host, path="os/base")
+        image = tiny_image()
+        push(registry, repository, image)
+        subject = Descriptor(media_type=OCI_MANIFEST, digest=image.digest, size=len(image.manifest))
+        held = artifact_of(subject, document, NOON)
+        store.attach(repository, image.digest, [held])
+        signer = FastSigner()
+        order = SignOrder(repository=repository, subject=subject, attestations=SAID, created=NOON)
+        made = sign_images([order], signer, store)[image.digest]
+        listing = store.entries(repository, image.digest)
+        assert {entry.digest for entry in listing.entries} == {held.digest, made["sbom"], made["approval"]}
+        assert {entry.kind for entry in listing.entries} == {"diff", ""}
+        one = candidate(repository=repository, digest=image.digest, evidence={"diff": document.digest})
+        report = list_evidence(Referrers(registry, jitter=random.Random(1).random, pause=time.sleep), one)
+        assert (report.ok, len(report.foreign), report.problems) == (True, 2, ())
+        assert sign_images([order], signer, store)[image.digest] == made
+        registry.close()
+
+
+def test_several_seals_of_one_release_at_once_all_end_well(site: Site) -> None:
+    order, signer = site.order(), FastSigner()
+    start = threading.Barrier(4)
+
+    def seal(seed: int) -> dict[str, Digest]:
+        registry, store = fast(site.host, seed)
+        start.wait(60)
+        made = sign_images([order], signer, store)[order.subject.digest]
+        registry.close()
+        return made
+
+    with ThreadPoolExecutor(4) as pool:
+        everybody = list(pool.map(seal, range(4)))
+    for names in everybody:
+        found = read_signed(site.registry, order.repository, order.subject.digest, [signer.key], names)
+        assert found.ok, found.problems
+    again = sign_images([order], signer, site.store)[order.subject.digest]
+    assert again["signature"] in {names["signature"] for names in everybody}
 
 
 def test_a_password_and_a_key_from_the_environment(site: Site, tmp_path: Path) -> None:
