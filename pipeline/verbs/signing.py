@@ -1,13 +1,11 @@
-"""Signs images and attests to them, many at once; reads back what is signed.
+"""Signs images and attests to them, many at once (`signed` reads it back).
 
 Rules:
 1. All that is to be signed is signed in one call of the signer, and every signature is verified here before
    the first one is pushed.
 2. What is there and verifies is kept, so a run that was killed goes on where it was.
 3. An image index is signed together with each of its manifests, as `cosign sign --recursive` does.
-4. What is read is never believed: bytes are compared with digests, claims and statements with the image, and
-   signatures count only with a key that was given.
-5. Nothing is signed only on `UnsafeUnsigned`, which says so.
+4. Nothing is signed only on `UnsafeUnsigned`, which says so.
 """
 
 from __future__ import annotations
@@ -15,8 +13,8 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
-from typing import Protocol, TypeAlias, TypeVar
+from dataclasses import dataclass
+from typing import Protocol, TypeAlias
 
 from pipeline.domain.artifact import BUNDLE, Attachment, Entry, Listing, read_attestation
 from pipeline.domain.attestation import (
@@ -33,17 +31,14 @@ from pipeline.domain.image import Digest, ImageRef, Repository
 from pipeline.domain.oci import INDEX_TYPES, Descriptor, Index, digest_of, parse
 from pipeline.domain.signature import (
     PAYLOAD_LIMIT,
-    SignatureLayer,
     VerifyKey,
-    claim_fault,
     read_signature_manifest,
     signature_manifest,
     signature_tag,
-    signed_by,
     simple_signing,
 )
-from pipeline.domain.text import plain
 from pipeline.errors import NotFoundError, RegistryError, SignatureError, ToolMissingError, UsageError
+from pipeline.verbs.signed import CHILD, SIGNATURE, SignedImage, SignedReader, read_signed
 
 __all__ = [
     "SIGNATURE",
@@ -61,16 +56,6 @@ __all__ = [
     "sign_further",
     "sign_images",
 ]
-
-T = TypeVar("T")
-
-SIGNATURE = "signature"
-"""Name of an image's signature among what a release's record lists."""
-
-_CHILD = "signature@"
-"""Begins the name of the signature of one manifest of an image index; its digest follows."""
-
-_AGAIN = "seal the release again, which signs what is missing, once the cause is known"
 
 
 class Signer(Protocol):
@@ -118,19 +103,6 @@ class UnsafeUnsigned:
         )
 
 
-class SignedReader(Protocol):
-    """Reads a registry; `adapters.registry.Registry` is one."""
-
-    def resolve(self, ref: ImageRef) -> Descriptor:
-        """Return what a reference names now."""
-
-    def unparsed(self, ref: ImageRef) -> bytes:
-        """Return what lies under a reference, compared with its digest."""
-
-    def blob(self, repository: Repository, digest: Digest, *, limit: int) -> bytes:
-        """Return a blob, compared with its digest."""
-
-
 class SignatureStore(SignedReader, Protocol):
     """A registry that takes signatures and attestations; `adapters.referrers.SignedStore` is one."""
 
@@ -163,28 +135,6 @@ class SignOrder:
     subject: Descriptor
     attestations: tuple[Attest, ...] = ()
     created: dt.datetime
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SignedImage:
-    """What is known of an image's signature and attestations.
-
-    Attributes:
-        key: The key that made the signature hosts look for; None without a valid one.
-        attestations: Name to what was attested and verified; empty when it was not asked for.
-        problems: What is missing or wrong, in words; nothing for a good release.
-        notes: What is good and yet not as recorded: a signature that was written anew by a known key.
-    """
-
-    key: VerifyKey | None
-    attestations: Mapping[str, Attestation] = field(default_factory=dict)
-    problems: tuple[str, ...] = ()
-    notes: tuple[str, ...] = ()
-
-    @property
-    def ok(self) -> bool:
-        """Whether nothing is missing or wrong."""
-        return self.key is not None and not self.problems
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -291,129 +241,6 @@ def require_known(key: VerifyKey, keys: Sequence[VerifyKey]) -> None:
     )
 
 
-def read_signed(
-    store: SignedReader,
-    repository: Repository,
-    subject: Digest,
-    keys: Sequence[VerifyKey],
-    expected: Mapping[str, Digest],
-    *,
-    attestations: bool = True,
-    signed_as: Repository | None = None,
-) -> SignedImage:
-    """Return who signed an image and what is attested to it, by what its release's record lists.
-
-    No program is started. Requests: two for the signature; two for each attestation, or one without
-    `attestations`.
-
-    Args:
-        store: The registry it is in.
-        repository: Where it is.
-        subject: Its digest.
-        keys: Those that may have signed.
-        expected: `Seal.signatures`: name to the digest of a manifest.
-        attestations: Whether they are fetched and verified; otherwise only that their manifests are there.
-        signed_as: The repository its signature must name, for a copy; where it is, when not given.
-
-    Raises:
-        RegistryError: The registry refuses or fails.
-    """
-    reading = _Reading(store, repository, signed_as or repository, tuple(keys))
-    key = reading.signature(SIGNATURE, subject, expected.get(SIGNATURE))
-    for name in sorted(expected.keys() - {SIGNATURE}):
-        if name.startswith(_CHILD):
-            reading.signature(name, Digest(name.removeprefix(_CHILD)), expected[name])
-        else:
-            reading.attestation(name, subject, expected[name], fetch=attestations)
-    return SignedImage(
-        key=key,
-        attestations=reading.attestations,
-        problems=tuple(reading.problems),
-        notes=tuple(reading.notes),
-    )
-
-
-class _Reading:
-    """One image being read: what was found so far."""
-
-    def __init__(
-        self, store: SignedReader, repository: Repository, named: Repository, keys: tuple[VerifyKey, ...]
-    ) -> None:
-        self._store, self._repository, self._named, self._keys = store, repository, named, keys
-        self.attestations: dict[str, Attestation] = {}
-        self.problems: list[str] = []
-        self.notes: list[str] = []
-
-    def signature(self, name: str, subject: Digest, expected: Digest | None) -> VerifyKey | None:
-        """Read the legacy signature of one manifest; return the key that made it."""
-        try:
-            data = self._store.unparsed(self._repository.tagged(signature_tag(subject)))
-            layers = read_signature_manifest(data)
-        except NotFoundError:
-            self.problems.append(f"{name}: there is none, the tag {signature_tag(subject)} is gone")
-            return None
-        except SignatureError as error:
-            self.problems.append(f"{name}: {error.message}")
-            return None
-        judged = [self._judged(layer, subject) for layer in layers]
-        key = next((one for one in judged if isinstance(one, VerifyKey)), None)
-        if key is None:
-            faults = [one for one in judged if isinstance(one, str)]
-            self.problems.extend(f"{name}: {one}" for one in faults or ["it was stripped, none is listed"])
-        else:
-            self._compare(name, key, digest_of(data), expected)
-        return key
-
-    def _compare(self, name: str, key: VerifyKey, found: Digest, expected: Digest | None) -> None:
-        if expected is None:
-            self.problems.append(f"{name}: the release's record does not name it, it is {found}")
-        elif expected != found:
-            self.notes.append(
-                f"{name}: it is {found}, the record names {expected}; {key} made it all the same"
-            )
-
-    def _judged(self, layer: SignatureLayer, subject: Digest) -> VerifyKey | str:
-        """Return the key that made one signature for this image, or what is wrong with it."""
-        try:
-            payload = self._store.blob(self._repository, layer.payload.digest, limit=PAYLOAD_LIMIT)
-        except (NotFoundError, RegistryError) as error:
-            return f"what was signed cannot be had: {plain(error.message)}"
-        key = signed_by(self._keys, payload, layer.signature)
-        fault = claim_fault(payload, self._named, subject)
-        if key is None:
-            known = ", ".join(one.fingerprint for one in self._keys) or "none"
-            return f"no known key made it (known: {known})" + (f"; {fault}" if fault else "")
-        return fault or key
-
-    def attestation(self, name: str, subject: Digest, expected: Digest, *, fetch: bool) -> None:
-        """Read one attestation, or see that it is there."""
-        ref = self._repository.at(expected)
-        try:
-            if fetch:
-                self.attestations[name] = self._attested(name, subject, self._store.unparsed(ref))
-            else:
-                self._store.resolve(ref)
-        except NotFoundError:
-            self.problems.append(f"{name}: the attestation {expected} is gone")
-        except (SignatureError, RegistryError) as error:
-            self.problems.append(f"{name}: {plain(error.message)}")
-
-    def _attested(self, name: str, subject: Digest, manifest: bytes) -> Attestation:
-        stored = read_attestation(manifest, subject)
-        if stored is None or stored.kind != name:
-            raise _no(f"{digest_of(manifest)} is no attestation of that name")
-        try:
-            bundle = self._store.blob(self._repository, stored.document.digest, limit=BUNDLE_LIMIT)
-        except NotFoundError:
-            raise _no(f"its bundle {stored.document.digest} is gone") from None
-        found = read_bundle(bundle)
-        if signed_by(self._keys, pae(found.statement), found.signature) is None:
-            raise _no("no known key made it")
-        if found.subjects != (subject,):
-            raise _no(f"it speaks of {', '.join(map(str, found.subjects)) or 'nothing'}, not of {subject}")
-        return found
-
-
 def _require_distinct(orders: Sequence[SignOrder]) -> None:
     digests = [order.subject.digest for order in orders]
     if len(set(digests)) != len(digests):
@@ -459,7 +286,7 @@ def _claims(order: SignOrder, store: SignatureStore) -> Iterator[_Claim]:
     index = parse(store.unparsed(repository.at(subject.digest)), f"the index {repository}@{subject.digest}")
     children = index.manifests if isinstance(index, Index) else ()
     for digest in sorted({child.digest for child in children}):
-        yield _Claim(name=f"{_CHILD}{digest}", subject=digest, payload=simple_signing(repository, digest))
+        yield _Claim(name=f"{CHILD}{digest}", subject=digest, payload=simple_signing(repository, digest))
 
 
 def _said(order: SignOrder, attest: Attest) -> _Said:
@@ -559,7 +386,3 @@ def _push_claim(
         if there is None:
             raise
         return there
-
-
-def _no(why: str) -> SignatureError:
-    return SignatureError(why, hint=_AGAIN)
