@@ -14,14 +14,14 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from pipeline.domain.approvals import Vote
 from pipeline.domain.canonical import Json, canonical_digest
+from pipeline.domain.decision import Approval
 from pipeline.domain.evidence import EvidenceKind
 from pipeline.domain.image import Digest
 from pipeline.domain.oci import digest_of
 from pipeline.domain.protected_rules import ProtectedRules
 from pipeline.domain.provenance import AUTHORITY, PREDICATE, oci_purl
-from pipeline.domain.record import Candidate
+from pipeline.domain.record import Candidate, record_json
 from pipeline.domain.record_codec import stamp
 from pipeline.errors import SignatureError
 
@@ -33,7 +33,7 @@ APPROVAL = "approval"
 """Name of the attestation that a release was approved; the others have the names of their evidence."""
 
 APPROVALS = f"{AUTHORITY}approvals"
-"""Extension field of the VSA: who approved, with which key, when, what and why."""
+"""Extension field of the VSA: the ledger's records of the approvals, each with its proof."""
 
 _WARNINGS = f"{AUTHORITY}warnings"
 _BOOT = f"{AUTHORITY}boot"
@@ -62,19 +62,18 @@ class Verified:
 
     Attributes:
         version: The release it becomes, MAJOR.MINOR.PATCH.
-        votes: The approvals that counted (`Standing.require`).
+        approvals: The records of the approvals that counted, with their proofs.
         rules: What the protected branch said.
-        warnings: What the rule let pass that a full one would not (`Standing.warnings`).
-        time: When that was found; of the reservation, say, so that a repetition says the same. UTC.
-        program: Version of this program.
+        warnings: What the rule let pass that a full one would not.
+        time: A time that belongs to the decision, such as the last approval's, so that a repetition says the
+            same; UTC, whole seconds.
     """
 
     version: str
-    votes: tuple[Vote, ...]
+    approvals: tuple[Approval, ...]
     rules: ProtectedRules
     warnings: tuple[str, ...] = ()
     time: dt.datetime
-    program: str
 
 
 def attests_of(
@@ -175,7 +174,7 @@ _MAKERS = {
 
 def _summary(candidate: Candidate, verified: Verified, *, proved: bool) -> Json:
     return {
-        "verifier": {"id": _VERIFIER, "version": {"bootc-pipeline": verified.program}},
+        "verifier": {"id": _VERIFIER},
         "timeVerified": stamp(verified.time),
         "resourceUri": f"{oci_purl(candidate.repository, candidate.digest)}&tag=v{verified.version}",
         "policy": {
@@ -188,13 +187,13 @@ def _summary(candidate: Candidate, verified: Verified, *, proved: bool) -> Json:
         # Level 1 asks that there is provenance, which the seal saw. More rests on the builder's word.
         "verifiedLevels": [f"SLSA_BUILD_LEVEL_{int(proved)}"],
         "slsaVersion": "1.1",
-        APPROVALS: [_approval(vote) for vote in verified.votes],
+        APPROVALS: [record_json(one) for one in verified.approvals],
         _WARNINGS: list(verified.warnings),
     }
 
 
 def _inputs(candidate: Candidate, verified: Verified) -> Iterator[dict[str, Json]]:
-    for what, one in (("candidate", candidate.id), *(("approval", vote.approval) for vote in verified.votes)):
+    for what, one in (("candidate", candidate.id), *(("approval", each.id) for each in verified.approvals)):
         yield {"name": what, "uri": f"{AUTHORITY}record/{one}", "digest": {"sha256": one}}
     for kind, digest in sorted(candidate.evidence.items()):
         found: dict[str, Json] = {"name": kind, "digest": {"sha256": digest.hex}}
@@ -204,16 +203,3 @@ def _inputs(candidate: Candidate, verified: Verified) -> Iterator[dict[str, Json
 
 def _evidence_uri(candidate: Candidate, kind: str) -> str:
     return f"oci://{candidate.repository}@{candidate.evidence[kind]}"
-
-
-def _approval(vote: Vote) -> dict[str, Json]:
-    return {
-        "record": vote.approval,
-        "identity": vote.identity,
-        "key": vote.key,
-        "version": vote.decided.version,
-        "what": vote.what,
-        "why": vote.why,
-        "time": stamp(vote.time),
-        "expires": stamp(vote.expires),
-    }

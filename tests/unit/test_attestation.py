@@ -7,13 +7,12 @@ import json
 from typing import Any
 
 import pytest
-from approvalkit import SIGNERS, settings
+from approvalkit import SIGNERS, approval, decided, settings
 from hypothesis import given
 from hypothesis import strategies as st
 from records import NOON, candidate, digest
 from signingkit import FastSigner
 
-from pipeline.domain.approvals import Vote
 from pipeline.domain.artifact import BUNDLE, is_ours, read_artifact, read_attestation
 from pipeline.domain.attestation import (
     PAYLOAD_TYPE,
@@ -26,12 +25,12 @@ from pipeline.domain.attestation import (
     statement_of,
 )
 from pipeline.domain.canonical import canonical_json, parse_canonical
-from pipeline.domain.decision import Decided
+from pipeline.domain.decision import Approval
 from pipeline.domain.oci import OCI_MANIFEST, Descriptor, digest_of
 from pipeline.domain.predicates import APPROVALS, SBOM, TEST_RESULT, VSA, rules_digest
 from pipeline.domain.protected_rules import ProtectedRules
 from pipeline.domain.provenance import PREDICATE, STATEMENT
-from pipeline.domain.record import Candidate
+from pipeline.domain.record import Candidate, record_json
 from pipeline.errors import RegistryError, SignatureError, UsageError
 
 NAME = "127.0.0.1:5000/os/debian/base"
@@ -190,26 +189,12 @@ def of(given: dict[str, bytes], **changes: object) -> Candidate:
     return candidate(1, evidence={name: digest_of(data) for name, data in given.items()}, **changes)
 
 
-def vote(one: Candidate, name: str = "ben") -> Vote:
-    return Vote(
-        approval=digest(50).hex,
-        decided=Decided(
-            line=one.line, image=one.image, tier=one.tier, repository=one.repository, digest=one.digest,
-            candidate=one.id, version="1.2.0", evidence=one.evidence,
-        ),
-        identity=f"{name}@example.org",
-        key=f"SHA256:{name}",
-        what="a newer kernel",
-        why="fixes the pool import",
-        time=NOON,
-        expires=NOON + dt.timedelta(days=7),
-    )  # fmt: skip
+def approved(one: Candidate) -> Approval:
+    return approval("ben", decided(one))
 
 
 def verified(one: Candidate, **changes: Any) -> Verified:
-    known: dict[str, Any] = {
-        "version": "1.2.0", "votes": (vote(one),), "rules": RULES, "time": NOON, "program": "0.9.0",
-    }  # fmt: skip
+    known: dict[str, Any] = {"version": "1.2.0", "approvals": (approved(one),), "rules": RULES, "time": NOON}
     return Verified(**(known | changes))
 
 
@@ -245,13 +230,13 @@ def test_the_approval_names_rules_records_evidence_and_people() -> None:
     assert summary["verifiedLevels"] == ["SLSA_BUILD_LEVEL_1"]
     inputs = {(each["name"], each["digest"]["sha256"]) for each in summary["inputAttestations"]}
     assert inputs == {
-        ("candidate", one.id), ("approval", digest(50).hex),
+        ("candidate", one.id), ("approval", approved(one).id),
         *((name, found.hex) for name, found in one.evidence.items()),
     }  # fmt: skip
     assert all(each["uri"] for each in summary["inputAttestations"])
-    (approved,) = summary[APPROVALS]
-    assert (approved["identity"], approved["key"]) == ("ben@example.org", "SHA256:ben")
-    assert (approved["what"], approved["why"]) == ("a newer kernel", "fixes the pool import")
+    (record,) = summary[APPROVALS]
+    assert record == record_json(approved(one))
+    assert record["proof"]["identity"] == "ben@example.org"
     assert "anybody may" in json.dumps(summary)
 
 
@@ -273,11 +258,11 @@ def test_other_rules_have_another_hash() -> None:
 def test_what_is_not_there_is_not_attested() -> None:
     held = documents(sbom=None, provenance=None, boot_test=None)
     one = of(held)
-    (approval,) = attests_of(one, held, verified(one, votes=()))
-    assert approval.name == "approval"
-    assert isinstance(approval.predicate, dict)
-    assert approval.predicate["verifiedLevels"] == ["SLSA_BUILD_LEVEL_0"]
-    assert approval.predicate[APPROVALS] == []
+    (summary,) = attests_of(one, held, verified(one, approvals=()))
+    assert summary.name == "approval"
+    assert isinstance(summary.predicate, dict)
+    assert summary.predicate["verifiedLevels"] == ["SLSA_BUILD_LEVEL_0"]
+    assert summary.predicate[APPROVALS] == []
 
 
 def test_a_boot_test_that_failed_says_so() -> None:
