@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import datetime as dt
+import itertools
 import json
 import random
 import shutil
@@ -29,7 +30,7 @@ from pipeline.adapters.protected_history import ProtectedHistory
 from pipeline.adapters.referrers import Referrers, SignedStore
 from pipeline.adapters.registries import Registries
 from pipeline.adapters.registry import Registry
-from pipeline.adapters.sshsig import SshSignatures
+from pipeline.adapters.sshsig import SshKey, SshSignatures
 from pipeline.domain.attestation import Attest
 from pipeline.domain.decision import Approval, Release
 from pipeline.domain.evidence import Evidence, EvidenceKind
@@ -55,6 +56,8 @@ people = [{ at_least = 1, role = "managers" }]
 """
 GATES = (GateRecord(gate="one-kernel", verdict=Verdict.PASS, summary="one kernel"),)
 APPROVERS = ("ben", "cleo")
+_COUNT = itertools.count()
+"""Makes each image another one, also after a world was put back: registries remember what they once had."""
 
 
 class Quiet:
@@ -113,7 +116,7 @@ class ReleaseWorld(World):
     ) -> tuple[Candidate, dict[str, bytes]]:
         """Push an image with its evidence and record its candidate; return it with its documents."""
         self.now += dt.timedelta(minutes=1)
-        tiny = tiny_image(text=text or f"{image} at {self.now.isoformat()}")
+        tiny = tiny_image(text=text or f"{image}, the {next(_COUNT)}. image here")
         repository = self.repository(image)
         push(self.registry, repository, tiny, candidate_tag(tiny.digest))
         bare = a_candidate(
@@ -158,6 +161,21 @@ class ReleaseWorld(World):
             held=frozenset(one.evidence),
         )
         return [self.approve(name, proposal) for name in by]
+
+    def signed_by_hand(self, name: str, one: Candidate, version: str) -> Approval:
+        """Record a person's approval that the program would have refused to make."""
+        draft = Approval(
+            time=self.now,
+            author=f"{name} <{name}@example.org>",
+            decided=(self.proposal(one, version).decided,),
+            what="a newer kernel",
+            why="fixes the pool import",
+            expires=self.now + dt.timedelta(days=7),
+        )
+        key = SshKey(PROCESSES, self.keys / name)
+        made = dataclasses.replace(draft, proof=key.sign(draft.statement(), f"{name}@example.org"))
+        self.write(made)
+        return made
 
     def reserved(self, one: Candidate, version: str, approvals: Sequence[Approval]) -> Reservation:
         record = Reservation(
@@ -299,7 +317,7 @@ def documents_of(one: Candidate) -> dict[str, bytes]:
     facts = BuildFacts(definition=f"debian/{one.image}.toml", timestamp=0)
     texts = {
         "sbom": sbom,
-        "diff": {"bump": {"proposed": "minor", "reasons": []}},
+        "diff": {"bump": {"proposed": "minor", "reasons": []}, "new": str(one.digest)},
         "gates": {"image": str(one.digest), "gates": gates},
         "boot-test": {"ok": True, "image": str(one.digest)},
     }

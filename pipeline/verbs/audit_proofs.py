@@ -126,7 +126,9 @@ def _lost_evidence(seal: Seal, home: Home, store: ProofStore) -> tuple[str, ...]
     tagged = {tag for tag in home.tags or () if tag.startswith(start)} - attested
     if len(tagged) >= len(wanted):
         return ()
-    there = {entry.kind for entry in store.entries(home.repository, seal.digest).entries}
+    # A list that programs write still names what was deleted since, so each artifact is asked for.
+    listed = [one for one in store.entries(home.repository, seal.digest).entries if one.kind in wanted]
+    there = {one.kind for one in listed if _there(seal, one.digest, home, store)}
     return tuple(sorted(wanted - there))
 
 
