@@ -1,0 +1,130 @@
+"""Seals that are killed at every moment they have, and seals at the same time from several clones."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from ledgers import git
+from registries import RunningRegistry, running_registry
+from sealworld import SealWorld, begin, end
+
+from pipeline.domain.image import Tier
+from pipeline.domain.lineage import CHANNEL
+from pipeline.domain.record import Candidate, Record
+from pipeline.domain.release import Reservation, Seal
+from pipeline.errors import SealConflictError
+from pipeline.verbs.signing import read_signed
+
+pytestmark = pytest.mark.engine
+
+
+@pytest.fixture(scope="module")
+def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningRegistry]:
+    with running_registry(tmp_path_factory.mktemp("registry")) as registry:
+        yield registry
+
+
+@pytest.fixture
+def world(tmp_path: Path, running: RunningRegistry) -> Iterator[SealWorld]:
+    made = SealWorld(tmp_path, running.host, path=tmp_path.name.replace("_", "-").lower().strip("-"))
+    yield made
+    made.close()
+
+
+def require_no_half_release(world: SealWorld, one: Candidate, before: tuple[Record, ...]) -> None:
+    """What is to be seen of a release whose seal was killed: nothing, or what rests on what went before."""
+    records = world.records()
+    assert records[: len(before)] == before
+    reserved = {
+        found.version for found in records if isinstance(found, Reservation) and found.digest == one.digest
+    }
+    sealed = {found.version for found in records if isinstance(found, Seal) and found.digest == one.digest}
+    named = {tag for tag, digest in world.names(one.image).items() if digest == one.digest}
+    versions = {tag[1:] for tag in named if tag.count(".") == 2}
+    assert versions <= reserved
+    moved = {tag for tag in named if tag.count(".") != 2}
+    if moved or sealed:
+        store = world.parts().signed
+        assert read_signed(store, one.repository, one.digest, world.keys_trusted, {}).key is not None
+        assert {f"debian/{one.image}/v{version}" for version in reserved} <= set(world.git_tags())
+    if sealed:
+        assert CHANNEL in moved
+
+
+def require_released(world: SealWorld, one: Candidate) -> None:
+    """Everything of a release is there, once."""
+    [seal] = [found for found in world.seals(one.image) if found.digest == one.digest]
+    store = world.parts().signed
+    found = read_signed(store, one.repository, one.digest, world.keys_trusted, seal.signatures)
+    assert (found.problems, found.notes) == ((), ())
+    assert world.lineage().tags(f"debian/{one.image}") == world.names(one.image)
+    assert seal.git_tag in world.git_tags()
+    assert f"{one.repository}@{one.digest}" in world.verified(seal.git_tag)
+
+
+def test_killed_at_every_moment_the_same_command_completes(world: SealWorld) -> None:
+    base = world.released(parent=world.top_down())
+
+    def candidates() -> list[Candidate]:
+        found = [world.built(name, Tier.INSTANCE, parent=base) for name in ("db-1", "web-1")]
+        world.agree(*found)
+        return found
+
+    whole = candidates()
+    process, said = begin(world, whole)
+    assert end(process, said) == "sealed"
+    moments = said.with_suffix(".moments").read_text().splitlines()
+    kinds = {one.split(":")[-1].split(" ")[0] for one in moments}
+    assert {"reserved", "tagged", "attestation", "signed", "verified", "git", "current", "moved"} <= kinds
+    for at, moment in enumerate(moments, start=1):
+        if moment == "blob":
+            continue  # a blob that nothing names is nothing anybody can see
+        wanted = candidates()
+        before = world.records()
+        process, said = begin(world, wanted, at=at)
+        assert end(process, said) == "killed", moment
+        for one in wanted:
+            require_no_half_release(world, one, before)
+        process, said = begin(world, wanted)
+        assert end(process, said) == ("already" if moment == "recorded" else "sealed"), moment
+        for one in wanted:
+            require_released(world, one)
+        versions = [seal.version for seal in world.seals("web-1")]
+        assert versions == [f"1.{number}.0" for number in range(len(versions))]
+
+
+def test_eight_seals_of_one_image_from_eight_clones(world: SealWorld) -> None:
+    one = world.built("upstream", Tier.UPSTREAM)
+    world.agree(one)
+    clones = [world.clone(f"clone-{number}") for number in range(8)]
+    running = [begin(clone, [one]) for clone in clones]
+    said = sorted(end(*one) for one in running)
+    assert said == ["already"] * 7 + ["sealed"]
+    assert len(world.seals()) == 1
+    store = world.parts().signed
+    [seal] = world.seals()
+    found = read_signed(store, one.repository, one.digest, world.keys_trusted, seal.signatures)
+    assert found.problems == ()
+    assert world.git_tags() == ["debian/upstream/v1.0.0"]
+    assert world.names("upstream") == dict.fromkeys(("v1.0.0", "v1.0", "v1"), one.digest)
+
+
+def test_eight_seals_of_one_version_from_eight_clones(world: SealWorld) -> None:
+    found = [world.built("upstream", Tier.UPSTREAM) for _ in range(8)]
+    for one in found:
+        world.agree(one)
+    clones = [world.clone(f"clone-{number}") for number in range(8)]
+    running = [begin(clone, [one], version="1.0.0") for clone, one in zip(clones, found, strict=True)]
+    said = [end(*one) for one in running]
+    won = [one for one, what in zip(found, said, strict=True) if what == "sealed"]
+    lost = [what for what in said if what != "sealed"]
+    assert len(won) == 1
+    assert all(what.startswith(f"{SealConflictError.exit_code} debian/upstream v1.0.0 ") for what in lost), (
+        lost
+    )
+    [seal] = world.seals()
+    assert (seal.digest, seal.version) == (won[0].digest, "1.0.0")
+    assert world.names("upstream") == dict.fromkeys(("v1.0.0", "v1.0", "v1"), seal.digest)
+    assert git(world.hub, "tag", "--list") == "debian/upstream/v1.0.0"
