@@ -77,7 +77,8 @@ class ProtectedBranch:
             raise self._wrong(
                 tip, f"names the branch {settings.branch!r} as the protected one, and is on {tip.branch!r}"
             )
-        revoked, pinned = settings.revoked_keys, settings.gitlab and settings.gitlab.jwks
+        revoked = settings.revoked_keys
+        pinned = settings.gitlab.jwks if settings.gitlab else None
         issuer = settings.token_issuer(self._file(repo, tip, pinned) if pinned else None)
         signers = self._signers(repo, tip, settings.allowed_signers)
         return ProtectedRules(
@@ -210,7 +211,8 @@ class ProtectedBranch:
                 f"UNPROTECTED: without a remote {self._remote!r}, who may approve is read from the branch "
                 f"{tip.branch!r} here, which whoever has this folder can change"
             )
-        for file in (SETTINGS, settings.allowed_signers):
+        pinned = settings.gitlab.jwks if settings.gitlab else None
+        for file in (SETTINGS, settings.allowed_signers, *([pinned] if pinned else [])):
             here = self._images / file
             if not here.is_file() or here.read_bytes() != self._file(repo, tip, file):
                 found.append(f"{file} differs in this checkout; what {tip.shown} says counts")

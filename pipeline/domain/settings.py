@@ -24,8 +24,8 @@ def _registry_url(text: str) -> str:
 SigningKey = Annotated[
     str,
     Pattern(
-        r"env://[A-Za-z_][A-Za-z0-9_]*"
-        r"|(?:awskms|gcpkms|azurekms|hashivault|k8s)://[A-Za-z0-9/][A-Za-z0-9/._:@+-]*"
+        r"env://[A-Za-z_][A-Za-z0-9_]{0,127}"
+        r"|(?:awskms|gcpkms|azurekms|hashivault|k8s)://[A-Za-z0-9/[][A-Za-z0-9._~:/@%+=,\[\]-]*"
         r"|/?(?!-|\.\.?(?:/|$))[A-Za-z0-9._-]+(?:/(?!\.\.?(?:/|$))[A-Za-z0-9._-]+)*",
         "signing key: env://VARIABLE, awskms://…, gcpkms://…, azurekms://…, hashivault://…, k8s://…, or a "
         "path without '.' or '..' parts",

@@ -175,7 +175,8 @@ def record_decision(
         why = proved.why if isinstance(proved, Unproved) else f"it was made with the key {proved.key}"
         raise SignatureError(
             f"the decision was signed, but {why}; nothing was recorded",
-            hint=f"the list of signers is that of {rules.source}; the key has to be valid there",
+            hint=f"the list of signers is that of {rules.source}; the key has to be valid there, a token has "
+            "to be made for this very decision",
         )
     parts.ledger.append([decision], check=check or _anything)
     return decision

@@ -40,7 +40,7 @@ from pipeline.domain.approvals import Signed, Unproved
 from pipeline.domain.decision import Approval, Decision, Method, Proof
 from pipeline.domain.idtoken import TokenIssuer
 from pipeline.domain.record import Candidate
-from pipeline.errors import GateRefusedError, SignatureError, UsageError
+from pipeline.errors import DefinitionError, GateRefusedError, NotFoundError, SignatureError, UsageError
 from pipeline.verbs.approval_plan import plan_approval
 from pipeline.verbs.approve import approve
 from pipeline.verbs.standing import Standing, Standings
@@ -367,6 +367,16 @@ def test_keys_in_the_checkout_do_not_count_those_of_the_protected_branch_do(tmp_
     assert world.by_token(world.token(draft), proposal)
 
 
+def test_pinned_keys_that_are_not_on_the_protected_branch_are_missed_not_replaced(tmp_path: Path) -> None:
+    world = TokenWorld(tmp_path)
+    (world.images / "keys/gitlab.jwks").unlink()
+    assert any("keys/gitlab.jwks differs" in notice for notice in world.rules().read().notices)
+    world.commit("lose the keys", "ada")
+    world.push()
+    with pytest.raises(NotFoundError, match=r"has no file images/keys/gitlab\.jwks"):
+        world.rules().read()
+
+
 def test_a_token_of_a_foreign_gitlab_speaks_for_nobody(tmp_path: Path) -> None:
     world = TokenWorld(tmp_path)
     proposal = world.proposal(world.candidate())
@@ -395,7 +405,7 @@ def test_a_list_of_signers_cannot_name_accounts(tmp_path: Path) -> None:
     world.signers(listed(world.keys / "ben", "gitlab:cleo"))
     world.commit("claim an account", "ada")
     world.push()
-    with pytest.raises(Exception, match="is a pattern or no principal"):
+    with pytest.raises(DefinitionError, match="is a pattern or no principal"):
         world.rules().read()
 
 
