@@ -9,8 +9,8 @@ either, but asks for the right to write, which no host has, and would write the 
 
 Rules:
 1. A container of the consumer answers. It answers for other consumers too where their images differ from its
-   own in nothing that sways a pull (program, libraries, certificates, registries.conf, keys); policy.json and
-   registries.d may differ, each consumer's own are handed over. So a fleet costs one container.
+   own in nothing that sways a pull (programs, libraries, certificates, keys); policy.json, registries.d and
+   registries.conf may differ, each consumer's own are handed over. So a fleet costs one container.
 2. An image without skopeo is answered for by the stand-in the caller names, which is told; never by one that
    cannot verify sigstore signatures.
 3. `ok` is only said on skopeo's exit code 0, "no" only for a refusal that a host would meet as well. A
@@ -26,7 +26,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, Protocol
 
 from pipeline.adapters.host_pull_container import Ask, Asks, Containers, ask_in_container
 from pipeline.adapters.tokens import Credentials
@@ -169,11 +169,13 @@ class SkopeoHostPull:
         if not consumers:
             return groups
         for consumer, snapshot in zip(consumers, self._opened(consumers), strict=True):
+            # Compared first: so what two images share at the bottom is merged once for all of them.
+            alike = [one for one in groups if _alike(one, snapshot)]
             files = carried(snapshot)
             if snapshot.entry(SKOPEO) is None:
                 groups.append(self._stood_in(consumer, snapshot, files))
                 continue
-            group = next((one for one in groups if files and _speaks_for(one, snapshot, files)), None)
+            group = next((one for one in alike if files and _same_keys(one, files)), None)
             if group is None:
                 group = _Group(runner=consumer, snapshot=snapshot)
                 groups.append(group)
@@ -256,15 +258,21 @@ class SkopeoHostPull:
         return PullAnswer(ok=False, said=f"{who} refuses it: {reason}")
 
 
-def _speaks_for(group: _Group, snapshot: LayeredSnapshot, files: Carried) -> bool:
-    """Tell whether the group's container reads what one of this image would, but for what is handed over."""
-    if group.placed is not None:
+def _alike(group: _Group, snapshot: LayeredSnapshot) -> bool:
+    """Tell whether a container of this image would be like the group's in what sways a pull, keys aside."""
+    if group.placed is not None or _environment(group.snapshot) != _environment(snapshot):
         return False
-    mine = group.snapshot
-    if not all(same_file(mine, path, data) for path, data in files.keys.items()):
-        return False
-    paths, _ = differing(mine, snapshot)
+    paths, _ = differing(group.snapshot, snapshot)
     return next(swaying(unescaped(path) for path in paths), None) is None
+
+
+def _environment(snapshot: LayeredSnapshot) -> Any:
+    settings = snapshot.config.get("config")
+    return settings.get("Env") if isinstance(settings, Mapping) else None
+
+
+def _same_keys(group: _Group, files: Carried) -> bool:
+    return all(same_file(group.snapshot, path, data) for path, data in files.keys.items())
 
 
 def _pinned(ref: ImageRef) -> ImageRef:

@@ -27,7 +27,11 @@ _AT_ONCE = 4
 _START_SECONDS = 120.0
 _PULL_SECONDS = 300
 _LONGEST = 4000
+_CARRIED = ".config/containers"
+"""Where files of a person's own lie below a home: registries.conf can be handed over in no other way."""
 _SCRIPT = r"""
+export HOME=/root PATH=/usr/bin:/bin
+unset CONTAINERS_REGISTRIES_CONF REGISTRY_AUTH_FILE DOCKER_CONFIG XDG_CONFIG_HOME XDG_RUNTIME_DIR
 at_once=$1 seconds=$2 longest=$3
 folder=$(mktemp -d) && base64 -d > "$folder/in.tar" && tar -xf "$folder/in.tar" -C "$folder" || exit 1
 if [ -d "$folder/root" ]; then
@@ -42,19 +46,26 @@ pull() {
   set -- copy --quiet --remove-signatures --retry-times 2 "--src-tls-verify=$verify" \
     --dest-shared-blob-dir "$folder/blobs" "docker://$name" "oci:$folder/out.$number"
   [ "$login" = - ] || set -- "$@" --src-authfile "$folder/auth.json"
-  [ "$given" = - ] || set -- "$@" --policy "$folder/sets/$given/policy.json" \
-    --registries.d "$folder/sets/$given/registries.d"
+  if [ "$given" != - ]; then
+    HOME="$folder/homes/$given" given="$folder/homes/$given/.config/containers"
+    set -- "$@" --policy "$given/policy.json" --registries.d "$given/registries.d"
+  fi
   timeout "$seconds" skopeo "$@" > "$folder/said.$number" 2>&1
   echo "$number $? $(head -c "$longest" "$folder/said.$number" | tr '\n' ' ')" > "$folder/end.$number"
 }
+pulls() {
+  running=0
+  while read -r number given login verify name; do
+    pull "$number" "$given" "$login" "$verify" "$name" &
+    running=$((running + 1))
+    [ $((running % at_once)) -ne 0 ] || wait
+  done < "$1"
+  wait
+}
 skopeo --version || exit 1
-running=0
-while read -r number given login verify name; do
-  pull "$number" "$given" "$login" "$verify" "$name" &
-  running=$((running + 1))
-  [ $((running % at_once)) -ne 0 ] || wait
-done < "$folder/asks"
-wait
+pulls "$folder/own"
+rm -rf /etc/containers/registries.conf /etc/containers/registries.conf.d
+pulls "$folder/others"
 cat "$folder"/end.*
 """
 
@@ -80,7 +91,7 @@ class Ask:
 
     Attributes:
         wanted: The image, by digest.
-        given: Files that go before the container's own policy and registries.d; None to use its own.
+        given: Files that go before the container's own; None to use those.
         verify: Whether the registry must speak TLS that verifies.
     """
 
@@ -162,17 +173,19 @@ def _members(asks: Asks) -> Iterator[tuple[str, bytes]]:
     if asks.logins:
         yield "auth.json", _auth(asks.logins)
     known: list[Carried] = []
-    lines = []
+    lines: dict[str, list[str]] = {"own": [], "others": []}
     for number, ask in enumerate(asks.asks):
         if ask.given is not None and ask.given not in known:
-            yield from _given(f"sets/{len(known)}", ask.given)
+            yield from _given(f"homes/{len(known)}/{_CARRIED}", ask.given)
             known.append(ask.given)
         given = str(known.index(ask.given)) if ask.given is not None else "-"
         ref = ask.wanted
         login = "login" if ref.repository.registry in asks.logins else "-"
-        name = ref.repository.at(ref.pinned)
-        lines.append(f"{number} {given} {login} {str(ask.verify).lower()} {name}\n")
-    yield "asks", "".join(lines).encode()
+        verify = "true" if ask.verify else "false"
+        line = f"{number} {given} {login} {verify} {ref.repository.at(ref.pinned)}\n"
+        lines["own" if ask.given is None else "others"].append(line)
+    for name, those in lines.items():
+        yield name, "".join(those).encode()
     for path, data in (asks.placed or {}).items():
         yield f"root{path}", data
 
@@ -183,6 +196,8 @@ def _given(folder: str, given: Carried) -> Iterator[tuple[str, bytes]]:
     yield f"{folder}/registries.d/.keep", b""
     for name, data in given.sections.items():
         yield f"{folder}/registries.d/{name}", data
+    for name, data in given.registries.items():
+        yield f"{folder}/{'' if name == 'registries.conf' else 'registries.conf.d/'}{name}", data
 
 
 def _auth(logins: Mapping[str, Credentials]) -> bytes:

@@ -1,7 +1,7 @@
 """Whether a host may pull an image: what an image's own files say of it, and what its skopeo's words mean.
 
-Rules: skopeo decides, nothing here does. What is read from an image (policy, sections of registries.d, keys
-that the policy names) is only carried to its skopeo; whatever cannot be carried faithfully (links, large
+Rules: skopeo decides, nothing here does. What is read from an image (policy, registries.d, registries.conf,
+keys that the policy names) is only carried to its skopeo; whatever cannot be carried faithfully (links, large
 files, a policy that is not understood) is left to a container of that very image. "No" is said only where
 skopeo refused for a reason that would be the host's own; a registry that fails gives no answer at all.
 """
@@ -22,19 +22,24 @@ from pipeline.errors import NotFoundError
 
 SKOPEO = "/usr/bin/skopeo"
 CONTAINERS = "/etc/containers"
+REGISTRIES_CONF = "/etc/containers/registries.conf"
 
-_LARGEST_POLICY = 1 << 20
+_LARGEST_FILE = 1 << 20
 _LARGEST_KEY = 64 << 10
-_MOST_SECTIONS = 100
 _MOST_KEYS = 100
 _HOMES = ("/root/.config/containers", "/var/roothome/.config/containers")
 """Where a policy or a registries.d of root's own would go before those of /etc."""
 _SECTION = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,100}\.yaml")
+_DROP_IN = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,100}\.conf")
 _UNITS = f"{CONTAINERS}/systemd"
-"""Quadlets: many hosts have their own, and skopeo does not read them."""
-_LEFT_OUT = re.compile(rf"{CONTAINERS}|{POLICY}|(?:{REGISTRIES_D}|{_UNITS})(?:/.*)?", re.DOTALL)
+_LEFT_OUT = re.compile(
+    rf"/etc/containers|{POLICY}|{REGISTRIES_D}(?:/.*)?|{REGISTRIES_CONF}(?:\.d(?:/.*)?)?"
+    r"|/(?:etc|usr/share)/containers/systemd(?:/.*)?",
+    re.DOTALL,
+)
+"""What is carried, and quadlets, which skopeo does not read and every host has its own of."""
 _SWAYING = re.compile(
-    r"/usr/bin/skopeo"
+    r"/bin(?:/.*)?|/usr/bin/(?:skopeo|env|sh|dash|bash|base64|cat|cp|head|mkdir|mktemp|rm|tar|timeout|tr|truncate)"
     r"|.*\.so(?:\.[^/]*)?|/etc/ld\.so.*"
     r"|/(?:etc/containers|etc/pki|etc/ssl|etc/ca-certificates|etc/docker|etc/crypto-policies)(?:/.*)?"
     r"|/usr/share/(?:containers|pki|ca-certificates|crypto-policies)(?:/.*)?"
@@ -81,11 +86,13 @@ class Carried:
     Attributes:
         policy: Content of policy.json, or None where there is none.
         sections: Names in registries.d to contents.
+        registries: `registries.conf`, and names in registries.conf.d, to contents.
         keys: Every path the policy names to its content, or None where there is no such file.
     """
 
     policy: bytes | None
     sections: Mapping[str, bytes]
+    registries: Mapping[str, bytes]
     keys: Mapping[str, bytes | None]
 
 
@@ -95,16 +102,21 @@ def carried(tree: Tree) -> Carried | None:
         return None
     if any(entry.type is FileType.SYMLINK for entry in _files(tree)):
         return None
-    sections = _sections(tree)
     try:
-        policy = _content(tree, POLICY, _LARGEST_POLICY)
+        policy = _content(tree, POLICY, _LARGEST_FILE)
         named = named_files(policy) if policy is not None else ()
-        keys = {path: _content(tree, path, _LARGEST_KEY) for path in named or ()}
+        if named is None:
+            return None
+        registries = dict(_folder(tree, f"{REGISTRIES_CONF}.d", _DROP_IN))
+        return Carried(
+            policy=policy,
+            sections=dict(_folder(tree, REGISTRIES_D, _SECTION)),
+            registries={"registries.conf": _content(tree, REGISTRIES_CONF, _LARGEST_FILE) or b""}
+            | registries,
+            keys={path: _content(tree, path, _LARGEST_KEY) for path in named},
+        )
     except NotFoundError:
         return None
-    if sections is None or named is None:
-        return None
-    return Carried(policy=policy, sections=sections, keys=keys)
 
 
 def _files(tree: Tree) -> Iterator[Entry]:
@@ -112,19 +124,14 @@ def _files(tree: Tree) -> Iterator[Entry]:
     return (it for it in below if it.type is not FileType.DIRECTORY and not it.path.startswith(f"{_UNITS}/"))
 
 
-def _sections(tree: Tree) -> Mapping[str, bytes] | None:
-    found: dict[str, bytes] = {}
-    names = tree.list(REGISTRIES_D)
-    for name in names:
-        try:
-            data = _content(tree, f"{REGISTRIES_D}/{name}", _LARGEST_POLICY)
-        except NotFoundError:
-            return None
-        # A lookaside of `file:` is a folder of the host, which is not carried.
-        if data is None or b"file:" in data or not _SECTION.fullmatch(name):
-            return None
-        found[name] = data
-    return found if len(names) <= _MOST_SECTIONS else None
+def _folder(tree: Tree, folder: str, known: re.Pattern[str]) -> Iterator[tuple[str, bytes]]:
+    """Yield names and contents of a folder; NotFoundError where it has what cannot be carried."""
+    for name in tree.list(folder):
+        data = tree.read(f"{folder}/{name}", limit=_LARGEST_FILE)
+        # A lookaside of `file:` is a folder of the host, which stays behind.
+        if b"file:" in data or not known.fullmatch(name):
+            raise NotFoundError(f"{folder}/{name} cannot be carried", hint="ask the image itself")
+        yield name, data
 
 
 def _content(tree: Tree, path: str, limit: int) -> bytes | None:
@@ -179,7 +186,7 @@ def placeable(tree: Tree, files: Carried) -> Mapping[str, bytes] | None:
     /etc/pki is put there.
     """
     try:
-        found = {entry.path: tree.read(entry.path, limit=_LARGEST_POLICY) for entry in _files(tree)}
+        found = {entry.path: tree.read(entry.path, limit=_LARGEST_FILE) for entry in _files(tree)}
     except NotFoundError:
         return None
     found |= {path: data for path, data in files.keys.items() if data is not None}

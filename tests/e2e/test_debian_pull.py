@@ -335,20 +335,26 @@ def test_a_fleet_costs_one_container(world: World, release: ImageRef) -> None:
     def files(number: int) -> dict[str, str]:
         more = {
             "/etc/hostname": f"web-{number}\n",
+            "/etc/containers/registries.conf.d/50-pipeline.conf": f"# web-{number}\n",
             "/etc/containers/systemd/app.container": f"[Container]\n#{number}",
         }
         return {**world.trusting("one", allow=[f"example.org/team-{number}"]), **more}
 
-    fleet = [world.host(f"web-{number}", files(number)) for number in range(12)]
+    fleet = [world.host(f"web-{number}", files(number)) for number in range(4)]
     for ref in fleet:
         world.signed("one", ref)
+    blocking = f'[[registry]]\nlocation = "{world.proxy.host}"\nblocked = true\n'
+    conf = "/etc/containers/registries.conf.d/50-pipeline.conf"
+    blocked = world.host("blocked", {**files(4), conf: blocking})
     odd = world.host("odd", world.trusting("stranger"))
     before = world.engine.runs
-    said = world.host_pull().pulls_many(
-        [*((ref, release) for ref in fleet), *((ref, ref) for ref in fleet), (odd, release)]
-    )
-    assert [one.ok for one in said] == [True] * 24 + [False]
+    pairs = [*((ref, release) for ref in fleet), *((ref, ref) for ref in fleet)]
+    said = world.host_pull().pulls_many([*pairs, (blocked, release), (odd, release)])
+    assert [one.ok for one in said] == [True] * 8 + [False] * 2
+    assert "is blocked" in said[8].said
     assert world.engine.runs - before == 2
+    [first, *_] = world.host_pull().pulls_many([(blocked, release), *pairs])
+    assert not first.ok
 
 
 def without_skopeo(world: World, name: str, files: Mapping[str, str]) -> ImageRef:
