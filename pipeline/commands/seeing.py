@@ -5,14 +5,16 @@ from __future__ import annotations
 import os
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pipeline.commands.console import show
 from pipeline.errors import UsageError
 from pipeline.wiring import Parts
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
+
+    from rich.console import RenderableType
 
     from pipeline.adapters.registry import Registry
     from pipeline.domain.hostcontrol.state import HostState
@@ -38,7 +40,7 @@ def yank(parts: Parts) -> int:
         line=_default_line(parts),
         dry_run=options.dry_run,
     )
-    show(parts, [*render.as_text(found, every=options.all)], render.as_json(found))
+    _show(parts, lambda: render.as_text(found, every=options.all), lambda: render.as_json(found))
     return 0
 
 
@@ -53,7 +55,7 @@ def releases(parts: Parts) -> int:
     if options.changelog and not options.json:
         sys.stdout.write(render.as_changelog(found))
     else:
-        show(parts, [*render.as_tables(found)], render.as_json(found))
+        _show(parts, lambda: render.as_tables(found), lambda: render.as_json(found))
     return 0
 
 
@@ -79,7 +81,7 @@ def _everything(parts: Parts) -> int:
         now=parts.clock(),
         line=options.line,
     )
-    show(parts, [*render.as_shown(found, every=options.all)], render.as_json(found))
+    _show(parts, lambda: render.as_shown(found, every=options.all), lambda: render.as_json(found))
     return 0
 
 
@@ -98,10 +100,20 @@ def _host(parts: Parts) -> int:
         now=parts.clock(),
         line=_default_line(parts),
     )
-    show(parts, [*render.as_shown(found)], render.as_json(found))
+    _show(parts, lambda: render.as_shown(found), lambda: render.as_json(found))
     if found.failure is not None:
         raise found.failure  # what is known was shown; that the host did not answer is the end of it
     return 0
+
+
+def _show(
+    parts: Parts, shown: Callable[[], Iterable[RenderableType]], data: Callable[[], dict[str, Any]]
+) -> None:
+    """Print what is asked for, and make nothing else: of a thousand releases either takes a while."""
+    if parts.options.json:
+        show(parts, [], data())
+    else:
+        show(parts, [*shown()], None)
 
 
 def _named(parts: Parts, text: str) -> str:

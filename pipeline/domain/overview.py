@@ -13,7 +13,7 @@ from typing import TypeAlias
 
 from pipeline.domain.decision import Release
 from pipeline.domain.image import Digest, Repository, Tier
-from pipeline.domain.lineage import Lineage
+from pipeline.domain.lineage import CHANNEL, Lineage
 from pipeline.domain.nearest import nearest
 from pipeline.domain.record import Candidate, Record
 from pipeline.domain.release import Deployment, Retention, Seal, Step
@@ -79,10 +79,14 @@ class Overview:
             self._newest[name] = record
         elif isinstance(record, Retention):
             self._removed |= {(one.repository, one.digest): one.reason for one in record.removed}
+        elif isinstance(record, Seal):
+            view = self._hosts.get((record.name, record.image))
+            if view is not None and CHANNEL in record.aliases:
+                self._hosts[record.name, record.image] = _overtaken(view)
         elif isinstance(record, Deployment):
             key = (record.name, record.host)
-            view = self._hosts.get(key) or HostView(name=record.name, host=record.host)
-            self._hosts[key] = _STEPS[record.step](view, record)
+            seen = self._hosts.get(key) or HostView(name=record.name, host=record.host)
+            self._hosts[key] = _STEPS[record.step](seen, record)
 
     def _used(self) -> Mapping[tuple[str, Digest], list[Use]]:
         found: dict[tuple[str, Digest], list[Use]] = {}
@@ -213,14 +217,19 @@ def _uses(view: HostView) -> Iterator[tuple[str, Deployment | Release]]:
 
 
 def _wanted(view: HostView, record: Deployment) -> HostView:
-    there = view.runs is not None and view.runs.digest == record.digest
-    return replace(view, wanted=None if there else record, failed=None)
+    return replace(view, wanted=record, failed=None)
 
 
 def _channel(view: HostView, record: Deployment) -> HostView:
     """A moved channel is a way of its own only where nothing else says that the host is on it."""
-    on_the_way = view.wanted is not None and view.wanted.digest == record.digest
-    return view if on_the_way else _wanted(view, record)
+    goal = view.wanted or view.runs
+    there = goal is not None and goal.digest == record.digest
+    return view if there else _wanted(view, record)
+
+
+def _overtaken(view: HostView) -> HostView:
+    """A host that was sent to a release follows its channel again when the next seal moves that."""
+    return replace(view, wanted=None)
 
 
 def _staged(view: HostView, record: Deployment) -> HostView:

@@ -245,6 +245,7 @@ def test_a_remote_that_is_down_is_said_and_what_is_known_is_shown() -> None:
     found = verb(ledger, defined={}, branch=Branch(), authors=Authors(), signatures=Believed(), now=NOW)
     assert found.images[0].newest == OLD
     assert found.notices[0].endswith("shown is what this clone saw last")
+    assert found.notices[0] in shown(render.as_shown(found, every=False))
 
 
 # --- hosts ------------------------------------------------------------------------------------------------
@@ -274,6 +275,37 @@ def test_a_host_falls_back_to_what_it_ran_before() -> None:
     assert view.fallback.digest == WEB.digest
     again = look(*ESTATE, *records, booted, dataclasses.replace(booted, time=NOW)).hosts[0].view
     assert again.fallback == view.fallback
+
+
+def test_the_next_seal_overtakes_a_host_that_was_sent_back_and_never_seen() -> None:
+    sent = [deployment(WEB, step, time=later(WEB_NEXT, hours=2)) for step in (Step.WANTED, Step.CHANNEL)]
+    there = look(*ESTATE, deployment(WEB_NEXT), *sent)
+    assert [one.severity for one in there.troubles] == [Severity.HOST_UNSEEN]
+    assert there.hosts[0].view.wanted == sent[0]
+    built, newest = host("web-1", "1.2.0", 13, NEW)
+    after = look(*ESTATE, deployment(WEB_NEXT), *sent, built, newest)
+    assert (after.troubles, after.hosts[0].view.wanted, after.hosts[0].channel) == ((), None, newest)
+
+
+def test_a_host_that_was_sent_where_it_was_seen_last_is_on_the_way_until_it_is_seen_again() -> None:
+    sent = deployment(WEB, Step.WANTED, time=later(WEB_NEXT, hours=2))
+    assert look(*ESTATE, deployment(WEB), sent).hosts[0].view.wanted == sent
+    moved = deployment(WEB, Step.CHANNEL, time=later(WEB_NEXT, hours=2))
+    assert look(*ESTATE, deployment(WEB), moved).hosts[0].view.wanted is None
+    assert look(*ESTATE, deployment(WEB_NEXT), moved).hosts[0].view.wanted == moved
+
+
+def test_the_table_tells_how_far_a_host_is() -> None:
+    sent = deployment(WEB_NEXT, Step.WANTED, time=NOW - dt.timedelta(minutes=5))
+    staged = deployment(WEB_NEXT, Step.STAGED, time=NOW)
+    for records, text in (
+        ([sent], "v1.1.0 for 5 min"),
+        ([sent, staged], "v1.1.0 for 5 min, staged"),
+        ([staged], "v1.1.0 staged"),
+        ([sent, deployment(WEB_NEXT, Step.FAILED)], "v1.1.0 FAILED"),
+    ):
+        shows = shown(render.as_shown(look(*ESTATE, deployment(WEB), *records), every=False))
+        assert f"v1.0.0   2 d    unknown         v1.1.0    {text}" in shows
 
 
 def test_what_went_wrong_and_what_was_not_seen_is_trouble() -> None:

@@ -12,7 +12,7 @@ from records import deployment, yank
 from releasekit import base, host, later, shown
 
 from pipeline.adapters.hosts import driver_for
-from pipeline.domain.hostcontrol.state import HostState
+from pipeline.domain.hostcontrol.state import BootEntry, HostState, System, Timer
 from pipeline.domain.image import Digest, ImageRef
 from pipeline.domain.oci import Descriptor
 from pipeline.domain.record import Record
@@ -106,6 +106,34 @@ def test_what_a_host_keeps_to_itself_is_no_none() -> None:
     assert (line(found, "staged").says, line(found, "fallback").says) == ("the host does not tell",) * 2
 
 
+def test_what_else_a_host_says_of_itself_is_told() -> None:
+    state = HostState(
+        system=System.BOOTC,
+        booted=BootEntry(reference="r/os/web-1:current", digest=WEB_NEXT.digest),
+        staged=BootEntry(digest=WEB.digest, held=True),
+        others=(BootEntry(digest=WEB.digest, pinned=True),),
+        queued=True,
+        busy="an update",
+        read_only=True,
+        timers=(
+            Timer(unit="a.timer", active=False, enabled=False),
+            Timer(unit="b", active=True, enabled=True),
+        ),
+    )
+    found = host_status(
+        ShelfLedger(*ESTATE, *BOOTED), "web-1", defined=frozenset(), tags=Tags(WEB_NEXT),
+        ask=lambda: state, now=NOW,
+    )  # fmt: skip
+    assert found.notices == (
+        "a rollback is queued: its next boot is the fallback",
+        "it is busy: an update",
+        "it runs from a medium that cannot be changed",
+        "b updates it by itself",
+    )
+    assert line(found, "staged").says.endswith(", a reboot alone does not boot it")
+    assert line(found, "pinned").seal == WEB
+
+
 def test_an_image_that_is_no_release_is_told() -> None:
     found = look(*BOOTED, state=machine_state("bootc", 77))
     assert line(found, "booted").digest == Digest(f"sha256:{77:064x}")
@@ -119,6 +147,9 @@ def test_a_yanked_image_that_waits_on_the_host_is_told() -> None:
     assert found.troubles == ()
     on_it = look(*BOOTED, yank(WEB_NEXT))
     assert on_it.troubles[0].do == "pipeline rollback debian/web-1 v1.0.0 --why '…'"
+    text = shown(render.as_shown(on_it))
+    assert "web-1 runs, and its channel names, v1.1.0, which was yanked" in text
+    assert on_it.troubles[0].do in text
 
 
 def test_where_it_is_going_and_what_failed() -> None:

@@ -141,6 +141,13 @@ def test_people_see_who_has_to_go_where() -> None:
     assert "nothing in the registry is touched" in text
 
 
+def test_a_release_that_nothing_needs_is_told_as_such() -> None:
+    newer = ShelfLedger(OLD_BASE, OLD, NEW_BASE, seal("2.0.0", of=NEW_BASE), seal("2.0.1", 9, parent=None))
+    found = yanked(newer, version="2.0.0")
+    assert (found.tags, found.children, found.hosts) == ((), (), ())
+    assert "nothing else names it and no host is known to run it" in shown(render.as_text(found, every=False))
+
+
 def test_many_hosts_are_told_together_and_each_when_asked() -> None:
     hosts = [host(f"web-{number}", "1.1.0", 100 + number, NEW) for number in range(1, 32)]
     before = [host(f"web-{number}", "1.0.0", 200 + number, OLD) for number in range(1, 32)]
