@@ -21,12 +21,13 @@ from pipeline.domain.artifact import ATTESTATION, BUNDLE, attachment_of
 from pipeline.domain.canonical import Json, canonical_json
 from pipeline.domain.image import Digest
 from pipeline.domain.oci import Descriptor, canonical, digest_of
-from pipeline.domain.predicates import Attest, Verified, attests_of
+from pipeline.domain.predicates import ATTESTED, Attest, Verified, attests_of
 from pipeline.domain.provenance import STATEMENT
 from pipeline.domain.text import plain
 from pipeline.errors import SignatureError, UsageError
 
 __all__ = [
+    "ATTESTED",
     "BUNDLE_LIMIT",
     "PAYLOAD_TYPE",
     "Attest",

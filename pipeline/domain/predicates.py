@@ -32,6 +32,9 @@ TEST_RESULT = "https://in-toto.io/attestation/test-result/v0.1"
 APPROVAL = "approval"
 """Name of the attestation that a release was approved; the others have the names of their evidence."""
 
+ATTESTED = frozenset({EvidenceKind.SBOM.value, EvidenceKind.PROVENANCE.value, EvidenceKind.BOOT_TEST.value})
+"""Kinds of evidence that are attested where they are there."""
+
 APPROVALS = f"{AUTHORITY}approvals"
 """Extension field of the VSA: the ledger's records of the approvals, each with its proof."""
 
@@ -94,7 +97,7 @@ def attests_of(
     Raises:
         SignatureError: A document is not the one that the candidate's record names, or cannot be read.
     """
-    found = {kind: _document(candidate, kind, data) for kind, data in documents.items() if kind in _MAKERS}
+    found = {kind: _document(candidate, kind, data) for kind, data in documents.items() if kind in ATTESTED}
     made = [
         Attest(name=kind, predicate_type=predicate_type, predicate=make(found[kind], candidate))
         for kind, (predicate_type, make) in _MAKERS.items()
