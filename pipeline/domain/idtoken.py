@@ -180,7 +180,7 @@ def _when(claims: Mapping[str, Any], decision: Decision) -> Iterator[str]:
     if ends - issued > LONGEST:
         yield f"its token is valid for {ends - issued}, expected {LONGEST} at most: give the job a timeout"
     first = max(issued, begins)
-    if decision.time < first - SKEW:
+    if decision.time + SKEW < first:
         yield f"its token is valid from {stamp(first)} on, the decision is of {stamp(decision.time)}"
     if decision.time >= ends:
         yield f"its token expired at {stamp(ends)}, the decision is of {stamp(decision.time)}"

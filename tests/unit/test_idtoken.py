@@ -83,6 +83,8 @@ def test_the_token_of_exactly_this_decision_proves_it() -> None:
         ({"iat": "yesterday"}, "does not say when it is valid"),
         ({"nbf": True}, "does not say when it is valid"),
         ({"exp": 10**40}, "does not say when it is valid"),
+        ({"iat": -62_135_596_800, "nbf": -62_135_596_800}, "is valid for 739"),
+        ({"exp": -62_135_596_800}, "expired at 0001-01-01"),
         ({"exp": int(LATER.timestamp()) + 86_400}, "is valid for 1 day, .* 1:00:00 at most: give the job"),
         ({"exp": int(LATER.timestamp())}, "expired at 2026-11-21T13:00:01Z, the decision is of 2026-11"),
         ({"nbf": int(LATER.timestamp()) + 61}, "is valid from 2026-11-21T13:01:02Z on, the decision is of"),
