@@ -19,6 +19,7 @@ from pipeline.domain.image import NAME, Digest, Repository, Tier
 from pipeline.domain.lineage import Lineage, aliases_of
 from pipeline.domain.record import Record, candidates
 from pipeline.domain.release import Seal
+from pipeline.domain.retention import removed_of
 from pipeline.domain.text import plain
 from pipeline.errors import NotFoundError, UsageError
 
@@ -64,6 +65,7 @@ class Parcel:
         digest: The image.
         source: The repository it lies in.
         parent: What it is built on; None for an upstream.
+        signatures: Manifests of the signatures and attestations that its seal names.
     """
 
     name: str
@@ -71,6 +73,7 @@ class Parcel:
     digest: Digest
     source: Repository
     parent: Named | None = None
+    signatures: tuple[Digest, ...] = ()
 
     @property
     def tag(self) -> str:
@@ -98,14 +101,21 @@ def parcels_of(
     lineage = Lineage(records)
     if every and versions:
         raise UsageError("--all and versions contradict each other", hint="give one of the two")
+    removed = removed_of(records)
     if every:
-        seals = list(lineage.good(name))
+        seals = [one for one in lineage.good(name) if (one.repository, one.digest) not in removed]
     elif versions:
         seals = [lineage.find(name, version) for version in versions]
     else:
         seals = [one for one in (lineage.newest(name),) if one is not None]
     if not seals:
         raise NotFoundError(f"{name} has no release to copy", hint="`pipeline releases` lists the releases")
+    for one in seals:
+        if (one.repository, one.digest) in removed:
+            raise NotFoundError(
+                f"{name} v{one.version} was deleted by `pipeline prune`, as the ledger says",
+                hint="copy a release that is still there; `pipeline releases` lists them",
+            )
     below = _Below(lineage, records)
     found: dict[tuple[str, str], Parcel] = {}
     for seal in seals:
@@ -149,7 +159,12 @@ def _parcel(seal: Seal, parent: Seal | None) -> Parcel:
     if parent is not None:
         below = Named(name=parent.name, version=parent.version, digest=parent.digest)
     return Parcel(
-        name=seal.name, version=seal.version, digest=seal.digest, source=seal.repository, parent=below
+        name=seal.name,
+        version=seal.version,
+        digest=seal.digest,
+        source=seal.repository,
+        parent=below,
+        signatures=tuple(sorted(set(seal.signatures.values()))),
     )
 
 

@@ -215,10 +215,13 @@ def _load(parcel: Parcel, parts: CopyParts, pool: Executor) -> _Load:
     def ours(tag: str) -> bool:
         return tag == parcel.tag or subject_of_tag(tag) in own or tag.startswith(evidence)
 
-    shelf = read_shelf(parts.source, parcel.source, [parcel.digest], pool, only=ours)
-    _require_whole(shelf, parcel)
+    missing: list[ImageRef] = []
+    wanted = [parcel.digest, *parcel.signatures]
+    shelf = read_shelf(parts.source, parcel.source, wanted, pool, only=ours, missing=missing.append)
+    _require_whole(shelf, parcel, missing)
     images = shelf.parts_of(parcel.digest)
-    belonging = shelf.belonging(images)
+    named = {digest: shelf.held[digest] for digest in parcel.signatures}
+    belonging = tuple({one.digest: one for one in (*named.values(), *shelf.belonging(images))}.values())
     load = _Load(
         parcel=parcel,
         target=parts.place(parcel.name),
@@ -232,7 +235,14 @@ def _load(parcel: Parcel, parts: CopyParts, pool: Executor) -> _Load:
     return load
 
 
-def _require_whole(shelf: Shelf, parcel: Parcel) -> None:
+def _require_whole(shelf: Shelf, parcel: Parcel, missing: Sequence[ImageRef]) -> None:
+    """Refuse a release of which something is lost; what others listed and lost is no part of it."""
+    for ref in missing:
+        if ref.tag is not None or ref.digest in parcel.signatures:
+            raise NotFoundError(
+                f"{ref} belongs to {parcel.name} {parcel.tag} and is not there",
+                hint="`pipeline audit` tells what was lost; a release is copied whole or not at all",
+            )
     named = shelf.tagged().get(parcel.tag)
     if named is not None and named != parcel.digest:
         raise GateRefusedError(

@@ -40,6 +40,7 @@ def read_shelf(
     pool: Executor,
     *,
     only: Callable[[str], bool] = lambda _tag: True,
+    missing: Callable[[ImageRef], None] = lambda _ref: None,
 ) -> Shelf:
     """Return what a repository holds.
 
@@ -49,6 +50,7 @@ def read_shelf(
         digests: What to look for beside the tags: images of the ledger, say.
         pool: Threads for the requests.
         only: Which tags are of interest.
+        missing: Told of each tag and digest that is named and not there.
 
     Raises:
         RegistryError: The registry refuses or fails, or there is no end to what its lists name.
@@ -59,15 +61,17 @@ def read_shelf(
         return Shelf(repository=repository, held={})
     named: dict[Digest, list[str]] = {}
     held: dict[Digest, Held] = {}
-    for tag, data in zip(
-        tags, pool.map(lambda tag: _fetched(store, repository.tagged(tag)), tags), strict=True
-    ):
-        if data is not None:
+    found = pool.map(lambda tag: _fetched(store, repository.tagged(tag)), tags)
+    for tag, data in zip(tags, found, strict=True):
+        if data is None:
+            missing(repository.tagged(tag))
+        else:
             one = held_of(data)
             named.setdefault(one.digest, []).append(tag)
             held[one.digest] = one
     held = {digest: held_of(one.data, named[digest]) for digest, one in held.items()}
-    _follow(store, repository, [*held, *digests], held, pool)
+    for digest in _follow(store, repository, [*held, *digests], held, pool):
+        missing(repository.at(digest))
     return Shelf(repository=repository, held=held)
 
 
@@ -77,8 +81,8 @@ def _follow(
     todo: Sequence[Digest],
     held: dict[Digest, Held],
     pool: Executor,
-) -> None:
-    """Fetch what is named but has no tag: platforms of indexes, and what refers to anything."""
+) -> list[Digest]:
+    """Fetch what is named but has no tag, platforms and referrers; return what is not there."""
     asked: set[Digest] = set()
     api = True
     while todo:
@@ -89,8 +93,8 @@ def _follow(
                 f"{repository} names more than {MANIFEST_LIMIT} manifests",
                 hint="see who pushes to it; lists of referrers in it may have been forged",
             )
-        missing = [digest for digest in new if digest not in held]
-        for data in pool.map(lambda digest: _fetched(store, repository.at(digest)), missing):
+        absent = [digest for digest in new if digest not in held]
+        for data in pool.map(lambda digest: _fetched(store, repository.at(digest)), absent):
             if data is not None:
                 one = held_of(data)
                 held[one.digest] = one
@@ -98,6 +102,7 @@ def _follow(
         pages = _referring(store, repository, here, pool) if api else None
         api = pages is not None
         todo = [child for digest in here for child in held[digest].children] + (pages or [])
+    return sorted(asked - held.keys())
 
 
 def _referring(

@@ -10,13 +10,14 @@ import shutil
 import signal
 import subprocess
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from cosigntool import attest, cosign_program, key_pair, sign
 from faultyregistry import Fault, FaultyRegistry, faulty_registry
-from records import yank
+from records import NOON, yank
 from registries import RunningRegistry, running_registry
 from retentionworld import QUICK, SILENT, World
 
@@ -28,6 +29,7 @@ from pipeline.domain.image import Digest, Repository, Tier
 from pipeline.domain.lineage import Lineage
 from pipeline.domain.oci import digest_of
 from pipeline.domain.parcel import FOLDER, Parcel, parcels_of
+from pipeline.domain.release import Removed, Retention
 from pipeline.errors import (
     GateRefusedError,
     NotFoundError,
@@ -452,6 +454,36 @@ def test_yanked_releases_are_not_copied(site: Site) -> None:
         parcels_of(records, "debian/web-9", (), every=False, parents=False)
 
 
+def test_releases_that_were_pruned_are_left_out_or_told_of(site: Site) -> None:
+    records = site.ledger().read()
+    seal = Lineage(records).find(WEB, "1.0.0")
+    gone = Removed(repository=seal.repository, digest=seal.digest, reason="old")
+    records = (*records, Retention(time=NOON, author="Ben", removed=(gone,)))
+    left = parcels_of(records, WEB, (), every=True, parents=False)
+    assert [one.version for one in left] == ["1.1.0"]
+    with pytest.raises(NotFoundError, match="was deleted by `pipeline prune`"):
+        parcels_of(records, WEB, ["v1.0.0"], every=False, parents=False)
+
+
+@pytest.mark.parametrize("lost", ["signature", "tag"])
+def test_a_release_that_has_lost_a_signature_is_not_copied(
+    near: tuple[Site, FaultyRegistry], far: RunningRegistry, lost: str
+) -> None:
+    site, proxy = near
+    parcel = site.parcels(parents=False)[0]
+    signature = f"sha256-{parcel.digest.hex}.sig"
+    sealed = site.registry.resolve(parcel.source.tagged(signature)).digest
+    parcel = replace(parcel, signatures=(sealed,))
+    proxy.faults.append(Fault(path=f"manifests/{sealed if lost == 'signature' else signature}", status=404))
+    if lost == "signature":  # what is under the tag is another one then
+        proxy.faults.append(Fault(path=f"manifests/{signature}", status=404))
+    try:
+        with pytest.raises(NotFoundError, match=r"belongs to debian/web-1 v1\.1\.0 and is not there"):
+            run((parcel,), site.registry, client(far.host), at(far.host))
+    finally:
+        proxy.faults.clear()
+
+
 # Folders from somebody else.
 
 
@@ -549,7 +581,8 @@ def parent_with_a_path(folder: Path) -> None:
 NAME = "org.opencontainers.image.ref.name"
 HOSTILE = [
     linked_blob, linked_folder, pipe, other_bytes, missing_blob, huge_index, many_entries, linked_index,
-    no_digest, negative_size, twice, key_twice, parent_that_is_another, parent_that_is_itself, parent_with_a_path,
+    no_digest, negative_size, twice, key_twice,
+    parent_that_is_another, parent_that_is_itself, parent_with_a_path,
 ]  # fmt: skip
 
 
