@@ -1,7 +1,8 @@
 """A host behind a real sshd in a network namespace of its own, for tests of the way onto hosts.
 
 The host's programs are `hostmachine.py`; its boot id is bound over the kernel's in a mount namespace, so that
-the very commands of the drivers run unchanged. A reboot takes sshd and every connection down and brings them
+the very commands of the drivers run unchanged; so is /etc/passwd, for the shell of this machine's root may
+read files that take longer than all the rest. A reboot takes sshd and every connection down and brings them
 back a moment later. Needs root, OpenSSH's server and iproute2.
 """
 
@@ -25,9 +26,11 @@ from hostmachine import Machine, State
 
 PROGRAMS = ("bootc", "rpm-ostree", "kairos-agent", "systemctl", "zpool", "pgrep", "reboot")
 _COUNT = itertools.count()
+_PASSWD = "root:x:0:0:root:{home}:/bin/sh\nsshd:x:65533:65534::/run/sshd:/usr/sbin/nologin\n"
 _INSIDE = """
 mount --bind {folder}/boot_id /proc/sys/kernel/random/boot_id
 mount --bind {folder}/stat /proc/stat
+mount --bind {folder}/passwd /etc/passwd
 mount -t tmpfs none /run
 mkdir -p /run/sshd /run/initramfs
 ln -s {folder} /run/initramfs/cos-state
@@ -90,6 +93,8 @@ class HostBench:
         (self.folder / "boot_id").write_text("0")
         (self.folder / "stat").write_text("btime 0\n")
         (self.folder / "slow").write_text("0")
+        (self.folder / "answers").mkdir()
+        (self.folder / "passwd").write_text(_PASSWD.format(home=self.folder))
         remove_left_overs()
         run("ip", "netns", "add", self.name)
         try:
@@ -105,6 +110,8 @@ class HostBench:
 
     def become(self, state: State) -> None:
         """Be another host from now on."""
+        for kept in (self.folder / "answers").iterdir():
+            kept.unlink()
         (self.folder / "state.json").write_text(json.dumps(state))
         (self.folder / "boot_id").write_text(state["boot_id"] + "\n")
         (self.folder / "stat").write_text(Machine(state).stat())
@@ -117,10 +124,6 @@ class HostBench:
         """What the host is now."""
         return Machine(json.loads((self.folder / "state.json").read_text()))
 
-    def slow(self, seconds: float) -> None:
-        """Let a switch and a rollback take that long."""
-        (self.folder / "slow").write_text(str(seconds))
-
     def settle(self) -> None:
         """Return when nothing of the host's own is under way: no session, no reboot."""
         for _ in range(200):
@@ -128,7 +131,9 @@ class HostBench:
             if len(pids) == 1 and pids[0] == (self.folder / "sshd.pid").read_text().strip():
                 return
             time.sleep(0.05)
-        raise AssertionError("the host did not come to rest")
+        raise AssertionError(
+            "the host did not come to rest: " + run("ps", "-o", "pid,ppid,etime,stat,args", *pids)
+        )
 
     def _keys(self) -> None:
         for name in ("host_key", "id"):
@@ -142,8 +147,7 @@ class HostBench:
         programs.mkdir()
         for program in PROGRAMS:
             path = programs / program
-            machine = f"{sys.executable} -I -S {hostmachine.__file__} {self.folder}"
-            path.write_text(f'#!/bin/sh\nexec {machine} {program} "$@"\n')
+            path.write_text(hostmachine.script(self.folder, program))
             path.chmod(0o755)
 
     def _config(self) -> None:

@@ -2,23 +2,23 @@
 
 It keeps real state (what is installed, in which order, what is staged, each deployment's own /etc) and
 answers the very commands that are run on hosts. In memory for tests of rules; as programs behind a real sshd,
-where this file is run as `hostmachine.py FOLDER PROGRAM ARGUMENTS…` and keeps its state in FOLDER.
+where `main` is called with a folder that keeps its state and with the words of the command. A run has
+hundreds of these, so what few of them need is imported where it is needed.
 """
 
 from __future__ import annotations
 
-import copy
-import datetime as dt
 import fcntl
 import json
 import os
 import signal
-import subprocess
 import sys
 import time
-import uuid
-from pathlib import Path
-from typing import Any
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from pathlib import Path
+    from typing import Any
 
 REPOSITORY = "registry.example.org:5000/os/web1"
 CURRENT = f"{REPOSITORY}:current"
@@ -28,11 +28,16 @@ BOOT_ID = "/proc/sys/kernel/random/boot_id"
 STATE_FILE = "/run/initramfs/cos-state/state.yaml"
 
 Answer = tuple[int, str, str]
-State = dict[str, Any]
+State = dict[str, "Any"]
 
 
 def digest(number: int) -> str:
     return f"sha256:{number:064x}"
+
+
+def boot_id(number: int) -> str:
+    text = f"{number:032x}"
+    return "-".join((text[:8], text[8:12], text[12:16], text[16:20], text[20:]))
 
 
 def entry(number: int, reference: str = CURRENT, **more: Any) -> State:
@@ -44,7 +49,7 @@ def machine_state(system: str, *numbers: int, booted: int = 0, **more: Any) -> S
     timer = {"bootc": TIMER, "rpm-ostree": OSTREE_TIMER}.get(system)
     return {
         "system": system,
-        "boot_id": str(uuid.UUID(int=1)),
+        "boot_id": boot_id(1),
         "entries": [entry(number) for number in numbers],
         "booted": booted,
         "staged": None,
@@ -153,7 +158,7 @@ class Machine:
                 state["entries"] = [staged, old, *pinned]
             state["booted"] = state["entries"].index(old) if state.get("boot_fails") else 0
         state["staged"] = None
-        state["boot_id"] = str(uuid.UUID(int=uuid.UUID(state["boot_id"]).int + 1))
+        state["boot_id"] = boot_id(int(state["boot_id"].replace("-", ""), 16) + 1)
         state["boots"] += 1
         for unit, timer in state["timers"].items():
             timer["active"] = timer["enabled"] and unit not in self._now()["masked"]
@@ -305,6 +310,8 @@ class Machine:
             source = f"oci://{one['reference']}"
             record = {"source": source, "source-metadata": {"digest": one["digest"]}, "fs": "ext4"}
             found.setdefault(part, {"label": f"COS_{part.upper()}"})[slot] = record
+        import datetime as dt  # noqa: PLC0415
+
         written = dt.datetime.fromtimestamp(self.state.get("written", 1_780_000_000), dt.UTC)
         return json.dumps({"date": written.isoformat(), **found})  # JSON is YAML
 
@@ -372,8 +379,8 @@ def _kept(folder: Path, argv: list[str]) -> Answer:
                 _save(folder, state)
                 _begin_reboot(folder)
                 return 0, "", ""
-    if argv[0] == "pgrep":
-        return (0, "4711\n", "") if list(folder.glob("working-*")) else (1, "", "")
+    if argv[1:2] in (["status"], ["show"], ["state"], ["get"]):
+        return _looked(folder, argv)
     if argv[1:2] in (["switch"], ["rollback"], ["rebase"], ["upgrade"]):
         return _at_work(folder, argv)
     return _locked(folder, argv)
@@ -399,7 +406,22 @@ def _locked(folder: Path, argv: list[str]) -> Answer:
     return answer
 
 
+def _looked(folder: Path, argv: list[str]) -> Answer:
+    """A command that changes nothing; its answer is kept until something does."""
+    with (folder / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        answer = Machine(json.loads((folder / "state.json").read_text())).run(argv)
+        kept = folder / "answers" / " ".join(argv)
+        if answer[0] in (0, 127) and "/" not in kept.name:
+            kept.with_name(f"{kept.name}.code").write_text(f"{answer[0]}\n")
+            (folder / "answer.new").write_text(answer[1])
+            (folder / "answer.new").rename(kept)
+    return answer
+
+
 def _save(folder: Path, state: State) -> None:
+    for kept in (folder / "answers").iterdir():
+        kept.unlink()
     # In place: the boot id's file is bound over the kernel's, so it must stay the same file.
     (folder / "state.new").write_text(json.dumps(state))
     (folder / "state.new").rename(folder / "state.json")
@@ -409,9 +431,30 @@ def _save(folder: Path, state: State) -> None:
         (folder / "state.yaml").write_text(Machine(state).state_yaml())
 
 
+def script(folder: Path, name: str) -> str:
+    """One of the host's programs, as a script; an answer that was kept needs no Python."""
+    kept = f"""f={folder}/answers/"{name} $*"
+if [ -f "$f" ] && read code <"$f.code"; then cat "$f" && exit "$code"; fi"""
+    working = f"""for f in {folder}/working-*; do [ -e "$f" ] && echo 4711 && exit 0; done
+exit 1"""
+    words = " ".join(f"'{word}'" for word in (*program(folder), name))
+    return f'#!/bin/sh\n{working if name == "pgrep" else kept}\nexec {words} "$@"\n'
+
+
+def program(folder: Path) -> list[str]:
+    """The command that answers with the state in a folder; the words of the host's command follow it."""
+    # Imported, not run as a file: only then is the compiled form kept.
+    here = str(os.path.dirname(__file__))  # noqa: PTH120
+    code = f'import sys, pathlib; sys.path.insert(0, "{here}"); import hostmachine'
+    call = f'raise SystemExit(hostmachine.main(pathlib.Path("{folder}"), sys.argv[1:]))'
+    return [sys.executable, "-I", "-S", "-c", f"{code}; {call}"]
+
+
 def _begin_reboot(folder: Path) -> None:
+    import subprocess  # noqa: PLC0415
+
     subprocess.Popen(
-        [sys.executable, "-I", "-S", __file__, str(folder), "--boot"],
+        [*program(folder), "--boot"],
         stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
         start_new_session=True,
     )  # fmt: skip
@@ -419,9 +462,10 @@ def _begin_reboot(folder: Path) -> None:
 
 def _boot(folder: Path) -> None:
     """Go down with every connection, boot, and let sshd answer again."""
-    time.sleep(0.1)
+    time.sleep(0.05)
     listener = int((folder / "sshd.pid").read_text())
-    sessions = Path(f"/proc/{listener}/task/{listener}/children").read_text().split()
+    with open(f"/proc/{listener}/task/{listener}/children") as file:  # noqa: PTH123
+        sessions = file.read().split()
     for pid in (listener, *map(int, sessions)):
         try:
             os.kill(pid, signal.SIGKILL)
@@ -429,12 +473,14 @@ def _boot(folder: Path) -> None:
             continue
     machine = Machine(json.loads((folder / "state.json").read_text()))
     machine.boot()
-    time.sleep(0.2)
+    time.sleep(0.1)
     _save(folder, machine.state)
     begin_sshd(folder)
 
 
 def begin_sshd(folder: Path) -> None:
+    import subprocess  # noqa: PLC0415
+
     config, log = folder / "sshd_config", folder / "log"
     subprocess.run(["/usr/sbin/sshd", "-f", str(config), "-E", str(log)], check=True)
 
@@ -450,8 +496,6 @@ def main(folder: Path, argv: list[str]) -> int:
 
 
 def fresh(state: State) -> State:
+    import copy  # noqa: PLC0415
+
     return copy.deepcopy(state)
-
-
-if __name__ == "__main__":
-    raise SystemExit(main(Path(sys.argv[1]), sys.argv[2:]))

@@ -6,10 +6,12 @@ time, counted from 1; at 0 it lives.
 
 from __future__ import annotations
 
+import json
 import multiprocessing
 import os
 import signal
 import threading
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -30,8 +32,8 @@ from pipeline.errors import PipelineError
 from pipeline.verbs.host_journal import HostJournal
 from pipeline.verbs.hosts import HostDriver, Waiting, switch_host
 
-SOON = 0.4
-"""Seconds into a command: the far side has it and is at work."""
+SLOW = 0.8
+"""Seconds that a rollback takes in whose middle a run dies: the next one comes while it is under way."""
 
 
 def die() -> None:
@@ -41,7 +43,8 @@ def die() -> None:
 class Mortal:
     """A driver and a ledger that die at their moment."""
 
-    def __init__(self, driver: HostDriver, ledger: LedgerWriter, at: int) -> None:
+    def __init__(self, driver: HostDriver, ledger: LedgerWriter, at: int, folder: Path) -> None:
+        self._folder = folder
         self._driver = driver
         self._ledger = ledger
         self._at = at
@@ -69,10 +72,23 @@ class Mortal:
 
     def carry_out(self, step: PlanStep) -> None:
         if step.action in (Action.ROLLBACK, Action.REBOOT) and self._moment():
-            threading.Timer(SOON, die).start()
+            (self._folder / "slow").write_text(str(SLOW))
+            threading.Thread(target=self._die_within, args=(step,), daemon=True).start()
         self._driver.carry_out(step)
         if self._moment():
             die()
+
+    def _die_within(self, step: PlanStep) -> None:
+        """Die when the far side is at work on a step."""
+        while not self._at_work(step):
+            time.sleep(0.005)
+        die()
+
+    def _at_work(self, step: PlanStep) -> bool:
+        if step.action is Action.ROLLBACK:
+            return any(self._folder.glob("working-*"))
+        log = json.loads((self._folder / "state.json").read_text())["log"]
+        return bool(log[-1:] == [list(step.argv)])
 
     def append(self, records: Sequence[Record]) -> str:
         done = self._ledger.append(records)
@@ -88,7 +104,7 @@ def main(address: str, known_hosts: Path, identity: Path, repo: Path, moment: in
     processes = Processes(environment=os.environ)
     access = SshAccess(processes, place, known_hosts=known_hosts, identity=identity)
     book = ledger(repo)
-    mortal = Mortal(BootcHost(access), book, moment)
+    mortal = Mortal(BootcHost(access), book, moment, known_hosts.parent)
     journal = HostJournal(mortal, book.read(), clock=lambda: NOON, author="Ada <ada@example.org>")
     waiting = Waiting(reboot_seconds=30, every_seconds=0.1)
     try:

@@ -1,40 +1,37 @@
 """The stand-in speaks bootc's own form: its documents fit the schema, and bootc's published ones are read.
 
-The schema here says what this project reads. Set BOOTC_DATA to a folder with the published
-`host-v1.schema.json` and `spec-*.yaml`, and the same is asked of those.
+The schema here says what this project reads. The published `host-v1.schema.json` and `spec-*.yaml` are asked
+as well: they lie in `shared/data/bootc` beside the checkout, or where BOOTC_DATA says.
 """
 
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 from typing import Any
 
 import jsonschema
 import pytest
 import yaml
-from hostmachine import Machine, entry, machine_state
+from bootcdata import HOSTS, published_bootc
+from hostmachine import Machine
 
 from pipeline.domain.hostcontrol.bootc import parse_bootc
 
 OWN = Path(__file__).parents[1] / "golden" / "bootc" / "host.schema.json"
-UPSTREAM = Path(os.environ["BOOTC_DATA"]) if "BOOTC_DATA" in os.environ else None
-SCHEMAS = [OWN, *([UPSTREAM / "host-v1.schema.json"] if UPSTREAM else [])]
-SPECS = [path for folder in (OWN.parent, UPSTREAM) if folder for path in sorted(folder.glob("spec-*.yaml"))]
+UPSTREAM = published_bootc()
+SCHEMAS = [OWN, UPSTREAM / "host-v1.schema.json"]
+SPECS = [path for folder in (OWN.parent, UPSTREAM) for path in sorted(folder.glob("spec-*.yaml"))]
 
-HOSTS: dict[str, dict[str, Any]] = {
-    "one image": machine_state("bootc", 1),
-    "a fallback": machine_state("bootc", 2, 1),
-    "a queued rollback": machine_state("bootc", 2, 1, booted=1),
-    "a staged update": machine_state("bootc", 2, 1, staged=entry(3)),
-    "held back": machine_state("bootc", 2, 1, staged=entry(3, held=True)),
-    "pinned": {**machine_state("bootc"), "entries": [entry(3), entry(2), entry(1, pinned=True)]},
-    "unknown": {**machine_state("bootc"), "entries": [entry(3), entry(2, unknown=True)]},
-    "layered": {**machine_state("bootc"), "entries": [entry(3, foreign=True)]},
-    "composefs": machine_state("bootc", 2, 1, type=None),
-    "few keys": machine_state("bootc", 2, 1, absent=["status.staged", "status.rollbackQueued", "spec"]),
-}
+
+def test_the_published_documents_are_there() -> None:
+    missing = "put bootc's docs/src/host-v1.schema.json and the spec-*.yaml of its tests into"
+    assert (UPSTREAM / "host-v1.schema.json").is_file(), (
+        f"{missing} {UPSTREAM}, or name a folder in BOOTC_DATA"
+    )
+    assert len(list(UPSTREAM.glob("spec-*.yaml"))) >= 5, (
+        f"{missing} {UPSTREAM}, or name a folder in BOOTC_DATA"
+    )
 
 
 @pytest.mark.parametrize("schema", SCHEMAS, ids=lambda path: path.name)
