@@ -24,7 +24,7 @@ from pipeline.domain.signature import VerifyKey
 from pipeline.domain.text import plain
 from pipeline.errors import SignatureError, ToolFailedError
 
-TOGETHER = 64
+TOGETHER = 32
 """Blobs that one start of cosign signs before another start is worth its while."""
 
 _VARIABLE = re.compile(r"env://([A-Za-z_][A-Za-z0-9_]{0,127})")

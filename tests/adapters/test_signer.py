@@ -398,7 +398,7 @@ def test_very_many_blobs_are_dealt_to_as_many_starts_as_there_are_processors(tmp
     shown = program(
         tmp_path, 'for file; do case "$file" in -*|sign-blob) ;; *) base64 -w0 "$file"; echo;; esac; done'
     )
-    for count, jobs, starts in ((64, 8, [64]), (65, 8, [33, 32]), (200, 2, [100, 100]), (1000, 1, [1000])):
+    for count, jobs, starts in ((32, 8, [32]), (33, 8, [17, 16]), (200, 2, [100, 100]), (1000, 1, [1000])):
         processes = Recording()
         signer = CosignSigner(processes, "env://KEY", environment={"KEY": "x"}, program=shown, jobs=jobs)
         blobs = [f"blob {number}".encode() for number in range(count)]
