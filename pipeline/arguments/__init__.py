@@ -9,7 +9,17 @@ from __future__ import annotations
 import argparse
 
 from pipeline import __version__
-from pipeline.arguments import building, deciding, keeping, proving
+from pipeline.arguments import (
+    auditing,
+    building,
+    deciding,
+    keeping,
+    proving,
+    retaining,
+    rolling,
+    sealing,
+    seeing,
+)
 from pipeline.arguments.common import Parser
 
 _DESCRIPTION = """\
@@ -43,7 +53,9 @@ def parser() -> Parser:
         building.add_plan, building.add_pin, building.add_build, building.add_render,
         proving.add_check, proving.add_boot_test, proving.add_sbom, proving.add_diff, proving.add_evidence,
         proving.add_review,
-        deciding.add_approve, deciding.add_reject, deciding.add_withdraw,
+        deciding.add_approve, deciding.add_reject, deciding.add_withdraw, sealing.add_seal,
+        auditing.add_verify, auditing.add_audit, rolling.add_rollback, seeing.add_yank,
+        seeing.add_releases, seeing.add_status, retaining.add_prune, retaining.add_copy,
         keeping.add_log, keeping.add_schema, keeping.add_init, keeping.add_doctor, keeping.add_ci,
     ):  # fmt: skip
         add(verbs)

@@ -37,7 +37,7 @@ and what is unfinished. Signatures are checked; attestations and evidence are lo
 --deep. Ends with 1 when something is not as the ledger says; notes alone are no fault.""",
     )
     verb.add_argument(
-        "images", metavar="IMAGE", nargs="*", help="only these: LINE/NAME, or NAME of the wanted line"
+        "names", metavar="IMAGE", nargs="*", help="only these: LINE/NAME, or NAME of the wanted line"
     )
     verb.add_argument(
         "--deep", action="store_true", help="verify every release whole, with all it is built on"

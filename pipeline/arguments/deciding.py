@@ -7,8 +7,8 @@ from typing import Any
 from pipeline.arguments.common import Parser, count, make_verb
 
 
-def _signing(verb: Parser) -> None:
-    verb.add_argument("--why", metavar="TEXT", required=True, help="the reason, one line")
+def _signing(verb: Parser, *, why_needed: bool = True) -> None:
+    verb.add_argument("--why", metavar="TEXT", required=why_needed, help="the reason, one line")
     verb.add_argument(
         "--key", metavar="FILE", help="SSH key to sign with, or the public half of one in an agent"
     )
@@ -32,14 +32,22 @@ def add_approve(verbs: Any) -> None:
         "sign a decision that exactly these images, with exactly this evidence, may be released",
         text="""\
 Shows the dossier's summary and asks. Who may approve, and how many must, stands in [approval] of
-images/pipeline.toml on the protected branch. All candidates of one act are one record.""",
+images/pipeline.toml on the protected branch. All candidates of one act are one record. In a GitLab job, the
+identity token in PIPELINE_APPROVAL_TOKEN proves who started it; its audience has to name the approval, which
+an earlier job learns with --dry-run --out.""",
     )
     _decided(verb)
-    _signing(verb)
+    _signing(verb, why_needed=False)
     verb.add_argument("--what", metavar="TEXT", help="what changes, one line (the reason, when left out)")
     verb.add_argument("--version", metavar="X.Y.Z", help="the version to propose (the diff's proposal)")
     verb.add_argument(
         "--expires", metavar="DAYS", type=count, default=7, help="days until it stops counting (7)"
+    )
+    verb.add_argument("--dry-run", action="store_true", help="show what would be approved, sign nothing")
+    verb.add_argument(
+        "--out",
+        metavar="DIR",
+        help="with --dry-run: write approval.env and references.txt there, for CI",
     )
 
 

@@ -4,7 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from pipeline.commands import building, deciding, keeping, proving
+from pipeline.commands import (
+    auditing,
+    building,
+    deciding,
+    keeping,
+    proving,
+    retaining,
+    rolling,
+    sealing,
+    seeing,
+)
 from pipeline.wiring import Parts
 
 VERBS: dict[str, Callable[[Parts], int]] = {
@@ -21,6 +31,15 @@ VERBS: dict[str, Callable[[Parts], int]] = {
     "approve": deciding.approve,
     "reject": deciding.reject,
     "withdraw": deciding.withdraw,
+    "seal": sealing.seal,
+    "verify": auditing.verify,
+    "audit": auditing.audit,
+    "rollback": rolling.rollback,
+    "yank": seeing.yank,
+    "releases": seeing.releases,
+    "status": seeing.status,
+    "prune": retaining.prune,
+    "copy": retaining.copy,
     "log": keeping.log,
     "schema": keeping.schema,
     "doctor": keeping.doctor,

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from pipeline.adapters.protected import ProtectedBranch
     from pipeline.domain.lineage import Lineage
     from pipeline.domain.record import Candidate
-    from pipeline.verbs.deciding import Deciding, Proposal
+    from pipeline.verbs.deciding import Deciding, Key, Proposal
     from pipeline.verbs.knowing import Knowing
     from pipeline.verbs.standing import Known
 
@@ -33,6 +33,10 @@ def approve(parts: Parts) -> int:
     options = parts.options
     branch = parts.releasing.branch
     proposals = _proposals(parts, branch, version=options.version)
+    if options.dry_run:
+        return _plan(parts, proposals)
+    if not options.why:
+        raise UsageError("an approval needs a reason", hint="give --why TEXT")
     made = verb(
         proposals,
         _deciding(parts, branch),
@@ -43,6 +47,34 @@ def approve(parts: Parts) -> int:
         expires=dt.timedelta(days=options.expires),
     )
     show_decision(made, console=console(), as_json=options.json)
+    return 0
+
+
+def _plan(parts: Parts, proposals: Sequence[Proposal]) -> int:
+    """Show what would be approved, and hand it on to the jobs after this one; sign nothing."""
+    from pipeline.render.approve import show_briefs  # noqa: PLC0415
+    from pipeline.verbs.approval_plan import plan_approval  # noqa: PLC0415
+
+    options = parts.options
+    plan = plan_approval(
+        proposals,
+        ledger=parts.ledger,
+        rules=parts.releasing.branch,
+        signatures=parts.releasing.signatures,
+        show=lambda briefs, warnings: show_briefs(briefs, warnings, console=console(sys.stderr)),
+        author=parts.author[0],
+        now=parts.clock(),
+    )
+    if options.out:
+        folder = Path(options.out)
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "approval.env").write_text(plan.dotenv, encoding="utf-8")
+        (folder / "references.txt").write_text(plan.references, encoding="utf-8")
+    images = plan.references.splitlines()
+    if options.json:
+        console().print_json(data={"subject": plan.subject, "images": images})
+    else:
+        sys.stdout.write(f"would approve {len(images)} image(s): {plan.subject}\n")
     return 0
 
 
@@ -68,25 +100,41 @@ def withdraw(parts: Parts) -> int:
 
 
 def _deciding(parts: Parts, branch: ProtectedBranch) -> Deciding:
-    from pipeline.adapters.sshsig import SshKey, SshSignatures  # noqa: PLC0415
     from pipeline.verbs.deciding import Deciding  # noqa: PLC0415
 
     options = parts.options
-    key = options.key or parts.environment.get("PIPELINE_APPROVAL_KEY")
-    if not key:
-        raise UsageError(
-            "no key is named to sign with",
-            hint="give --key FILE (for a key in an agent, its public half), or set PIPELINE_APPROVAL_KEY",
-        )
     return Deciding(
         ledger=parts.ledger,
         rules=branch,
-        signatures=SshSignatures(parts.processes),
-        key=SshKey(parts.processes, Path(os.path.expanduser(key))),  # noqa: PTH111 - a path a user typed
+        signatures=parts.releasing.signatures,
+        key=_key(parts),
         identity=options.identity,
         author=parts.author[0],
         clock=parts.clock,
     )
+
+
+def _key(parts: Parts) -> Key:
+    """Return what the person decides with: the key that is named, else the token of the CI job.
+
+    Raises:
+        UsageError: There is neither.
+        SignatureError: The variable holds no token.
+    """
+    from pipeline.adapters.gitlab import GitlabToken  # noqa: PLC0415
+    from pipeline.adapters.sshsig import SshKey  # noqa: PLC0415
+
+    token = parts.environment.get("PIPELINE_APPROVAL_TOKEN")
+    if token and not parts.options.key:
+        return GitlabToken(token)
+    key = parts.options.key or parts.environment.get("PIPELINE_APPROVAL_KEY")
+    if not key:
+        raise UsageError(
+            "no key is named to sign with",
+            hint="give --key FILE (for a key in an agent, its public half), or set PIPELINE_APPROVAL_KEY; in "
+            "a GitLab job, hand on its token as PIPELINE_APPROVAL_TOKEN",
+        )
+    return SshKey(parts.processes, Path(os.path.expanduser(key)))  # noqa: PTH111 - a path a user typed
 
 
 def named_candidates(parts: Parts) -> tuple[Candidate, ...]:

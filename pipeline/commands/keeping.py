@@ -89,7 +89,7 @@ def ci_render(parts: Parts) -> int:
     from pipeline.verbs import ci_render as verb  # noqa: PLC0415
 
     settings = parts.catalogue.settings
-    wanted = verb.CiSettings(registry=settings.registry.url, branch=settings.ledger.branch)
+    wanted = verb.CiSettings.of(settings)
     text = verb.ci_render(verb.lines_of(parts.catalogue), wanted)
     if parts.options.json:
         show(parts, [], {"gitlab": text})

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from pipeline.adapters.registry import Registry
     from pipeline.adapters.remembered import Remembered
     from pipeline.adapters.snapshots import Snapshots
+    from pipeline.domain.append import BaseImage
+    from pipeline.domain.diff.layered import LayeredSnapshot
     from pipeline.wiring.parts import Parts
 
 LOCAL = "local:"
@@ -74,16 +76,26 @@ class Opening:
             return tuple(self._of_one_registry([one])[0] for one in named)
         return self._of_one_registry(named)
 
-    def _of_one_registry(self, refs: Sequence[ImageRef]) -> tuple[Opened, ...]:
+    def layered(self, refs: Sequence[ImageRef]) -> tuple[LayeredSnapshot, ...]:
+        """Open images of one registry, by digest, for their files alone (errors as `open_snapshots`)."""
+        if not refs:
+            return ()
         registry = self._parts.registry_at_ref(refs[0])
+        return self._snapshots(registry).open(*self._images(refs, registry))
+
+    def _images(self, refs: Sequence[ImageRef], registry: Registry) -> list[BaseImage]:
         here = Platform(
             os="linux", architecture=_ARCHITECTURES.get(platform.machine(), platform.machine()), variant=""
         )
         contents = self._remembered(registry)
-        images = [
+        return [
             load_base(ref.repository.at(ref.digest or registry.resolve(ref).digest), contents, here)
             for ref in refs
         ]
+
+    def _of_one_registry(self, refs: Sequence[ImageRef]) -> tuple[Opened, ...]:
+        registry = self._parts.registry_at_ref(refs[0])
+        images = self._images(refs, registry)
         snapshots = self._snapshots(registry)
         return tuple(
             Opened(

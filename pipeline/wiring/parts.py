@@ -8,6 +8,7 @@ import getpass
 import os
 import platform
 import random
+import re
 import resource
 import secrets
 import socket
@@ -107,7 +108,17 @@ class Parts:
 
     @cached_property
     def run_id(self) -> str:
-        """Id of this run: its time and a few random digits."""
+        """Id of this run: PIPELINE_RUN, where a CI job has to know it, or its time and a few random digits.
+
+        Raises:
+            UsageError: PIPELINE_RUN is no name for a folder.
+        """
+        if given := self.environment.get("PIPELINE_RUN"):
+            if not re.fullmatch(r"[a-z0-9][a-z0-9-]{0,62}", given):
+                raise UsageError(
+                    f"PIPELINE_RUN is {given!r}", hint="use lower-case letters, digits and '-', 63 at most"
+                )
+            return given
         return f"{self.clock():%Y%m%dt%H%M%Sz}-{secrets.token_hex(3)}"
 
     @cached_property

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import random
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -9,9 +11,18 @@ from pipeline.domain.lineage import Lineage
 from pipeline.errors import UsageError
 
 if TYPE_CHECKING:
+    from pipeline.adapters.host_pull import SkopeoHostPull
     from pipeline.adapters.protected import ProtectedBranch
-    from pipeline.adapters.sshsig import SshSignatures
+    from pipeline.adapters.referrers import Referrers, SignedStore
+    from pipeline.adapters.registries import Registries
+    from pipeline.adapters.registry import Registry
+    from pipeline.adapters.signatures import AnySignatures
+    from pipeline.adapters.signer import CosignSigner
+    from pipeline.domain.image import ImageRef
+    from pipeline.domain.lookback import LookBack
+    from pipeline.domain.release import Seal
     from pipeline.domain.signature import VerifyKey
+    from pipeline.verbs.verify_checks import VerifyParts
     from pipeline.wiring.parts import Parts
 
 
@@ -44,11 +55,16 @@ class ReleaseParts:
         )
 
     @cached_property
-    def signatures(self) -> SshSignatures:
+    def signatures(self) -> AnySignatures:
         """What checks the proofs of decisions."""
+        from pipeline.adapters.gitlab import GitlabTokens, PublishedKeys  # noqa: PLC0415
+        from pipeline.adapters.signatures import AnySignatures  # noqa: PLC0415
         from pipeline.adapters.sshsig import SshSignatures  # noqa: PLC0415
+        from pipeline.domain.decision import Method  # noqa: PLC0415
 
-        return SshSignatures(self._parts.processes)
+        return AnySignatures(
+            {Method.SSH: SshSignatures(self._parts.processes), Method.GITLAB: GitlabTokens(PublishedKeys())}
+        )
 
     @cached_property
     def keys(self) -> tuple[VerifyKey, ...]:
@@ -71,3 +87,108 @@ class ReleaseParts:
                 ) from error
             found.append(VerifyKey.parse(path, text))
         return tuple(found)
+
+    @cached_property
+    def signer(self) -> CosignSigner:
+        """The release key, used by cosign.
+
+        Raises:
+            SignatureError: It is named in no way that is known, or is not there.
+        """
+        from pipeline.adapters.signer import CosignSigner  # noqa: PLC0415
+
+        parts = self._parts
+        key = parts.catalogue.settings.signing.key
+        return CosignSigner(
+            parts.processes,
+            key if "://" in key else str(parts.images / key),
+            environment=parts.environment,
+            jobs=os.cpu_count() or 1,
+        )
+
+    @cached_property
+    def signed_store(self) -> SignedStore:
+        """Signatures and attestations in the project's registry."""
+        from pipeline.adapters.referrers import SignedStore  # noqa: PLC0415
+
+        return SignedStore(self._parts.registry, self._parts.proofs.referrers)
+
+    @cached_property
+    def host_pull(self) -> SkopeoHostPull:
+        """What asks the skopeo of an image whether a host of it would pull another."""
+        from pipeline.adapters.credentials import find_credentials, login_files  # noqa: PLC0415
+        from pipeline.adapters.host_pull import SkopeoHostPull  # noqa: PLC0415
+        from pipeline.wiring.opening import Opening  # noqa: PLC0415
+
+        parts = self._parts
+        environment, files = parts.environment, login_files(parts.environment)
+        return SkopeoHostPull(
+            parts.engine,
+            parts.registry,
+            Opening(parts).layered,
+            insecure=frozenset({parts.registry.host} if parts.catalogue.settings.registry.insecure else ()),
+            login=lambda host: find_credentials(host, files=files, environment=environment),
+            stand_in=self._newest_base(),
+        )
+
+    @cached_property
+    def registries(self) -> Registries:
+        """The project's registry, and those that the ledger's releases lie in beside it."""
+        from pipeline.adapters.referrers import Referrers  # noqa: PLC0415
+        from pipeline.adapters.registries import Registries  # noqa: PLC0415
+
+        parts = self._parts
+
+        def pause(seconds: float) -> None:
+            parts.stop.wait(seconds)
+
+        def opened(host: str) -> tuple[Registry, Referrers]:
+            if host == parts.registry.host:
+                return parts.registry, parts.proofs.referrers
+            other = parts.registry_at(host, insecure=False)
+            return other, Referrers(other, jitter=random.random, pause=pause)
+
+        return Registries(opened)
+
+    def verify_parts(self, look: LookBack) -> VerifyParts:
+        """Return what releases are verified with, by a ledger that was read."""
+        from pipeline.adapters.authors import GitAuthors  # noqa: PLC0415
+        from pipeline.adapters.protected_history import ProtectedHistory  # noqa: PLC0415
+        from pipeline.verbs.verify_checks import VerifyParts  # noqa: PLC0415
+
+        parts = self._parts
+        settings = parts.catalogue.settings
+        history = ProtectedHistory(
+            parts.images,
+            remote=settings.ledger.remote,
+            branch=parts.environment.get("PIPELINE_PROTECTED_BRANCH") or None,
+            local=settings.approval.branch,
+        )
+        return VerifyParts(
+            look=look,
+            registry=self.registries,
+            evidence=self.registries,
+            signed=self.registries,
+            keys=self.keys,
+            rules=history,
+            signatures=self.signatures,
+            authors=GitAuthors(parts.images),
+            newcomers=history,
+            unsigned=settings.signing.unsafe_none,
+        )
+
+    def verifier(self, seal: Seal) -> tuple[str, ...]:
+        """Return what is wrong with a release and all it is built on; nothing when it verifies."""
+        from pipeline.domain.lookback import LookBack  # noqa: PLC0415
+        from pipeline.verbs.verify import verify_release  # noqa: PLC0415
+
+        return verify_release(seal, self.verify_parts(LookBack(self._parts.ledger.read()))).problems
+
+    def _newest_base(self) -> ImageRef | None:
+        """Return the newest base of the line, whose skopeo answers for images that have none."""
+        from pipeline.domain.image import Tier  # noqa: PLC0415
+        from pipeline.domain.record import candidates  # noqa: PLC0415
+
+        bases = [one for one in candidates(self._parts.ledger.read()) if one.tier is Tier.BASE]
+        mine = [one for one in bases if one.line == self._parts.line.name]
+        return mine[-1].repository.at(mine[-1].digest) if mine else None
