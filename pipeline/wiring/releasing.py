@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from pipeline.adapters.signer import CosignSigner
     from pipeline.domain.image import ImageRef
     from pipeline.domain.lookback import LookBack
-    from pipeline.domain.release import Seal
     from pipeline.domain.signature import VerifyKey
     from pipeline.verbs.verify_checks import VerifyParts
     from pipeline.wiring.parts import Parts
@@ -176,13 +175,6 @@ class ReleaseParts:
             newcomers=history,
             unsigned=settings.signing.unsafe_none,
         )
-
-    def verifier(self, seal: Seal) -> tuple[str, ...]:
-        """Return what is wrong with a release and all it is built on; nothing when it verifies."""
-        from pipeline.domain.lookback import LookBack  # noqa: PLC0415
-        from pipeline.verbs.verify import verify_release  # noqa: PLC0415
-
-        return verify_release(seal, self.verify_parts(LookBack(self._parts.ledger.read()))).problems
 
     def _newest_base(self) -> ImageRef | None:
         """Return the newest base of the line, whose skopeo answers for images that have none."""

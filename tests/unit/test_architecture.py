@@ -18,7 +18,7 @@ ENTRY = frozenset({"cli", "wiring", "commands", "__main__"})
 MAY_IMPORT = {
     "problem": set[str](),
     "errors": {"problem"},
-    "arguments": {"errors"},
+    "arguments": {"arguments", "errors"},
     "domain": {"domain", "errors", "problem"},
     "adapters": {"adapters", "domain", "errors", "problem"},
     "verbs": {"verbs", "domain", "errors", "problem"},
