@@ -87,7 +87,7 @@ class _Group:
     runner: ImageRef
     snapshot: LayeredSnapshot
     members: dict[ImageRef, Carried | None] = field(default_factory=dict)
-    placed: Mapping[str, bytes] | None = None
+    placed: Mapping[str, bytes | None] | None = None
 
 
 class SkopeoHostPull:

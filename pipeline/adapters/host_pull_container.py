@@ -34,8 +34,11 @@ export HOME=/root PATH=/usr/bin:/bin
 unset CONTAINERS_REGISTRIES_CONF REGISTRY_AUTH_FILE DOCKER_CONFIG XDG_CONFIG_HOME XDG_RUNTIME_DIR
 at_once=$1 seconds=$2 longest=$3
 folder=$(mktemp -d) && base64 -d > "$folder/in.tar" && tar -xf "$folder/in.tar" -C "$folder" || exit 1
-if [ -d "$folder/root" ]; then
-  rm -rf /etc/containers /root/.config/containers && cp -R "$folder/root/." / || exit 1
+if [ -f "$folder/replaced" ]; then
+  mkdir -p "$folder/root"
+  rm -rf /etc/containers /root/.config/containers || exit 1
+  while read -r path; do rm -f "$path" || exit 1; done < "$folder/replaced"
+  cp -R "$folder/root/." / || exit 1
 fi
 mkdir -p "$folder/blobs/sha256"
 while read -r hex size; do
@@ -108,13 +111,13 @@ class Asks:
         asks: The pulls, answered in this order.
         skipped: Layers that are taken for copied.
         logins: Registry to login.
-        placed: Files put at their absolute paths, in place of all of the container's /etc/containers.
+        placed: Absolute paths to contents (None: no file) that replace all of its /etc/containers.
     """
 
     asks: Sequence[Ask]
     skipped: Sequence[Descriptor] = ()
     logins: Mapping[str, Credentials] = field(default_factory=dict)
-    placed: Mapping[str, bytes] | None = None
+    placed: Mapping[str, bytes | None] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -186,8 +189,9 @@ def _members(asks: Asks) -> Iterator[tuple[str, bytes]]:
         lines["own" if ask.given is None else "others"].append(line)
     for name, those in lines.items():
         yield name, "".join(those).encode()
-    for path, data in (asks.placed or {}).items():
-        yield f"root{path}", data
+    if asks.placed is not None:
+        yield "replaced", "".join(f"{path}\n" for path in asks.placed).encode()
+        yield from ((f"root{path}", data) for path, data in asks.placed.items() if data is not None)
 
 
 def _given(folder: str, given: Carried) -> Iterator[tuple[str, bytes]]:

@@ -179,17 +179,19 @@ def swaying(paths: Iterable[str]) -> Iterator[str]:
     return (path for path in paths if _SWAYING.fullmatch(path) and not _LEFT_OUT.fullmatch(path))
 
 
-def placeable(tree: Tree, files: Carried) -> Mapping[str, bytes] | None:
+def placeable(tree: Tree, files: Carried) -> Mapping[str, bytes | None] | None:
     """Return all files that decide on a pull by their absolute paths; None where one cannot be put elsewhere.
 
     For a container of another image, whose own files they replace: so nothing outside of /etc/containers and
-    /etc/pki is put there.
+    /etc/pki is put there. A path without content is one where no file may be.
     """
     try:
-        found = {entry.path: tree.read(entry.path, limit=_LARGEST_FILE) for entry in _files(tree)}
+        found: dict[str, bytes | None] = {
+            entry.path: tree.read(entry.path, limit=_LARGEST_FILE) for entry in _files(tree)
+        }
     except NotFoundError:
         return None
-    found |= {path: data for path, data in files.keys.items() if data is not None}
+    found |= files.keys
     return found if all(map(_PLACE.fullmatch, found)) else None
 
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from trees import Content, Link, MemoryTree
 
@@ -93,6 +93,7 @@ def test_quadlets_may_be_links() -> None:
     assert carried(with_file("/etc/containers/systemd/users/1000", Link("/srv/units"))) is not None
 
 
+@settings(max_examples=50)
 @given(st.recursive(st.none() | st.text(), lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner)))
 def test_named_files_are_absolute_or_unknown(value: object) -> None:
     found = named_files(json.dumps(value).encode())
