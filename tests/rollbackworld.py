@@ -194,7 +194,7 @@ class World:
     ) -> Rolling:
         base: dict[str, Any] = {
             "ledger": changes.get("ledger") or OpenLedger(book, offline=offline),
-            "store": self.store(),
+            "store": lambda _: self.store(),
             "verifier": lambda _: (),
             "comparer": no_difference,
             "reach": self.reach if host else None,
@@ -285,7 +285,7 @@ def _main(world: World, moment: int, host: bool) -> None:  # noqa: FBT001 - the 
 
     rolling = world.rolling(
         ledger=OpenLedger(MortalLedger(world.ledger(), mortal)),
-        store=store,
+        store=lambda _: store,
         reach=reach if host else None,
     )
     try:

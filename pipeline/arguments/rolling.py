@@ -59,8 +59,8 @@ def _fleet(verb: Parser) -> None:
     verb.add_argument(
         "--all-hosts-on",
         metavar="VERSION",
-        help="every host on this release, which may be yanked; without a VERSION to go to, each goes to the "
-        "highest good one below its own",
+        help="every host on this release, or built on this LINE/IMAGE:VERSION; it may be yanked. Without a "
+        "VERSION to go to, each goes to the highest good one below its own",
     )
     verb.add_argument("--wave-first", metavar="N", type=count, default=1, help="hosts of the first wave (1)")
     verb.add_argument(

@@ -27,7 +27,7 @@ from pipeline.domain.hostcontrol.rollback import RollbackOutcome, RollbackPlan
 from pipeline.domain.hostcontrol.state import System
 from pipeline.domain.hostcontrol.target import Target
 from pipeline.domain.hostcontrol.wayback import WayBack, way_back, zfs_downgrade
-from pipeline.domain.image import Digest, ImageRef
+from pipeline.domain.image import Digest, ImageRef, Repository
 from pipeline.domain.lineage import CHANNEL, Lineage
 from pipeline.domain.record import Record, require_text
 from pipeline.domain.release import Deployment, Seal, Step
@@ -82,7 +82,7 @@ class Rolling:
 
     Attributes:
         ledger: What was recorded, and where the next steps are.
-        store: The registry of the releases.
+        store: Returns the registry that a repository is in.
         verifier: Verifies a release.
         comparer: Compares two images; None to go without.
         reach: Returns the driver of a host by its name; None when hosts are not to be switched from here.
@@ -95,7 +95,7 @@ class Rolling:
     """
 
     ledger: OpenLedger
-    store: ChannelStore
+    store: Callable[[Repository], ChannelStore]
     verifier: Verifier
     comparer: Comparer | None
     reach: Callable[[str], HostDriver] | None
@@ -184,10 +184,11 @@ def plan_rollback(way: Way, parts: Rolling, *, why: str, stage: Stage | None = N
     seal = way.seal
     ref = seal.repository.at(seal.digest)
     say(f"looking at {ref}")
-    whole = look_at(parts.store, ref)
+    store = parts.store(seal.repository)
+    whole = look_at(store, ref)
     order = order_of(way, why, whole.platforms)
     problems = (*(f"the registry lacks {one}" for one in whole.missing), *_verified(seal, parts))
-    held = channel_of(parts.store, seal.repository)
+    held = channel_of(store, seal.repository)
     recorded = parts.ledger.lineage.channel(way.name)
     host = _host_plan(order, parts, say)
     say("comparing it with what runs")
@@ -253,16 +254,16 @@ def rollback(
 
 def _move(prepared: Prepared, parts: Rolling, journal: HostJournal, say: Callable[[str], None]) -> None:
     seal, order = prepared.plan.seal, prepared.order
-    ref = seal.repository.at(seal.digest)
+    ref, store = seal.repository.at(seal.digest), parts.store(seal.repository)
     journal.begin(order)
     parts.on_step("wanted")
     say(f"{ref.repository.tagged(CHANNEL)} goes to v{seal.version}")
-    move_channel(parts.store, ref, prepared.whole.data)
+    move_channel(store, ref, prepared.whole.data)
     parts.on_step("moved")
     journal.note(order, Step.CHANNEL)
     parts.on_step("recorded")
     # A seal that ran at the same time may have moved it between writing and recording.
-    require_channel(ref, channel_of(parts.store, seal.repository))
+    require_channel(ref, channel_of(store, seal.repository))
 
 
 def _switch(
@@ -347,6 +348,8 @@ def _compared(runs: ImageRef | None, wanted: ImageRef, parts: Rolling) -> tuple[
 
 
 def _warnings(way: Way, host: HostPlan | None, changes: WayBack | None, parts: Rolling) -> Iterator[str]:
+    if way.unsound:
+        yield f"it is built on {way.unsound}, which was yanked"
     if parts.ledger.cut_off:
         yield (
             f"the ledger's remote was not asked ({parts.ledger.cut_off}): a yank since then is not known, "

@@ -8,15 +8,14 @@ channel names it, or when a way away from it was begun and has not ended.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from semver import Version
 
 from pipeline.domain.hostcontrol.rollback import NotDone
 from pipeline.domain.image import Digest, Tier
-from pipeline.domain.lineage import Lineage
-from pipeline.domain.nearest import nearest
+from pipeline.domain.overview import Overview, image_named
 from pipeline.domain.record import Candidate, Record, candidates
 from pipeline.domain.release import Seal, Step
 from pipeline.domain.text import plain
@@ -37,12 +36,14 @@ class Way:
         seal: The release it shall go to.
         left: The release its channel names, or that an unfinished way left; None where there is none.
         zfs, left_zfs: Version of the ZFS module of both; "" for none, None where that is not known.
+        unsound: A yanked release that the wanted one is built on, or "".
     """
 
     seal: Seal
     left: Seal | None
     zfs: str | None = None
     left_zfs: str | None = None
+    unsound: str = ""
 
     @property
     def name(self) -> str:
@@ -61,17 +62,23 @@ class Ways:
     Args:
         records: The ledger, oldest first.
         line: Only hosts of this line, or None.
+        default: The line that is meant where a name is in several, or None.
         defined: Hosts that the definitions name, `line/name`, for hints.
     """
 
     def __init__(
-        self, records: Sequence[Record], *, line: str | None = None, defined: Iterable[str] = ()
+        self,
+        records: Sequence[Record],
+        *,
+        line: str | None = None,
+        default: str | None = None,
+        defined: Iterable[str] = (),
     ) -> None:
-        self._lineage = Lineage(records)
-        self._line = line
+        self._overview = Overview(records)
+        self._lineage = self._overview.lineage
+        self._line, self._default = line, default
         self._defined = frozenset(defined)
         self._journal = ways_of(records)
-        self._candidates = {one.id: one for one in candidates(records)}
         self._by_digest = {one.digest: one for one in candidates(records)}
 
     def to(self, host: str, wanted: str) -> Way:
@@ -86,33 +93,34 @@ class Ways:
             NotFoundError: There is no such host, or it has no such release.
             GateRefusedError: Every such release was yanked.
         """
-        name = self._named(host)
-        seal = self._lineage.find(name, wanted)
-        left, way = self._channel(name), self._journal.get((seal.line, seal.image), [])
+        seal = self._lineage.find(self._named(host), wanted)
+        left, way = self._channel(seal.name), self._journal.get((seal.line, seal.image), [])
         if way and way[-1].digest == seal.digest:
-            left = self._begun(name) or left
+            left = self._begun(seal.name) or left
         return self._way(seal, left)
 
     def from_release(self, bad: str, wanted: str | None) -> tuple[tuple[Way, ...], tuple[NotDone, ...]]:
         """Return the ways of every host that is on a release, and the hosts for which there is none.
 
         Args:
-            bad: The version they are on, in full or its beginning; it may be yanked.
-            wanted: Where to; None for the highest good release below the one each is on.
+            bad: The version they are on, in full or its beginning, or `LINE/IMAGE:VERSION` for every host
+                whose release is built on one of that image; it may be yanked.
+            wanted: Where to; None for the highest release below the one each is on that was not yanked, like
+                all it is built on, and is not what is left.
 
         Raises:
             UsageError: It is no version.
             NotFoundError: No host is on it.
         """
-        parts = _parts(bad)
+        bads = self._bad(bad)
         ways: list[Way] = []
         left_out: list[NotDone] = []
         for name in self._hosts():
-            left = next((one for one in self._on(name) if _begins(one.version, parts)), None)
+            left = next((one for one in self._on(name) if _id(one) in bads), None)
             if left is None:
                 continue
             try:
-                ways.append(self._way(self._target(left, wanted), left))
+                ways.append(self._way(self._target(left, wanted, bads), left))
             except (NotFoundError, GateRefusedError) as error:
                 left_out.append(NotDone(name=name, error=error))
         if not ways and not left_out:
@@ -123,6 +131,15 @@ class Ways:
             )
         return tuple(ways), tuple(left_out)
 
+    def _bad(self, text: str) -> frozenset[tuple[str, str]]:
+        """Return every hosts' release that a text means, by name and version."""
+        image, colon, version = text.rpartition(":")
+        parts = _parts(version)
+        names = (image,) if colon else self._hosts()
+        meant = [one for name in names for one in self._lineage.releases(name) if _begins(one.version, parts)]
+        built = (child for one in meant for child in self._overview.built_on(one)) if colon else ()
+        return frozenset(_id(one) for one in (*meant, *built))
+
     def _hosts(self) -> tuple[str, ...]:
         return tuple(
             name
@@ -132,26 +149,12 @@ class Ways:
         )
 
     def _named(self, text: str) -> str:
-        line, slash, host = text.rpartition("/")
-        line, slash = (line, slash) if slash else (self._line or "", "/" if self._line else "")
-        found = [
-            name for name in self._known() if name == f"{line}/{host}" or (not slash and _is(name, host))
-        ]
-        if len(found) == 1:
-            return found[0]
-        if found:
-            raise UsageError(
-                f"several lines have a host {plain(text, 80)}", hint=f"name one of {', '.join(found)}"
-            )
-        if text in self._lineage.names:
+        if text in self._lineage.names and text not in self._hosts() and self._line is None:
             raise UsageError(
                 f"{text} is no host's image", hint="name a host; its image is rolled back with its base in it"
             )
-        raise NotFoundError(f"there is no host {plain(text, 80)}", hint=nearest(text, self._known()))
-
-    def _known(self) -> tuple[str, ...]:
         defined = (one for one in self._defined if self._line in (None, one.partition("/")[0]))
-        return tuple(sorted({*self._hosts(), *defined}))
+        return image_named(text, sorted({*self._hosts(), *defined}), self._line or self._default)
 
     def _on(self, name: str) -> tuple[Seal, ...]:
         """Return the releases a host may be on: its channel's, and what an unfinished way left."""
@@ -169,24 +172,31 @@ class Ways:
             return None
         return self._lineage.at(name, before.digest)
 
-    def _target(self, left: Seal, wanted: str | None) -> Seal:
+    def _target(self, left: Seal, wanted: str | None, bads: Container[tuple[str, str]]) -> Seal:
         if wanted is not None:
             return self._lineage.find(left.name, wanted)
-        lower = [one for one in self._lineage.good(left.name) if _order(one) < _order(left)]
-        if not lower:
-            raise NotFoundError(
-                f"{left.name} has no good release below v{left.version}",
-                hint="build, approve and seal a new release for it",
-            )
-        return lower[-1]
+        for one in reversed(self._lineage.good(left.name)):
+            if _order(one) < _order(left) and _id(one) not in bads and self._overview.sound(one):
+                return one
+        raise NotFoundError(
+            f"{left.name} has no good release below v{left.version}",
+            hint="build, approve and seal a new release for it",
+        )
 
     def _way(self, seal: Seal, left: Seal | None) -> Way:
         return Way(
             seal=seal,
             left=left,
-            zfs=self._zfs(self._candidates.get(seal.candidate)),
-            left_zfs=None if left is None else self._zfs(self._candidates.get(left.candidate)),
+            zfs=self._zfs(self._overview.candidate_of(seal)),
+            left_zfs=None if left is None else self._zfs(self._overview.candidate_of(left)),
+            unsound=self._unsound(seal),
         )
+
+    def _unsound(self, seal: Seal) -> str:
+        below = self._overview.parent_of(seal)
+        while below is not None and self._lineage.yank_of(below) is None:
+            below = self._overview.parent_of(below)
+        return "" if below is None else f"{below.name} v{below.version}"
 
     def _zfs(self, candidate: Candidate | None) -> str | None:
         """Return the version that an image or the images below it were built with.
@@ -205,8 +215,8 @@ class Ways:
         return None
 
 
-def _is(name: str, host: str) -> bool:
-    return name.partition("/")[2] == host
+def _id(seal: Seal) -> tuple[str, str]:
+    return seal.name, seal.version
 
 
 def _order(seal: Seal) -> Version:

@@ -154,7 +154,7 @@ def test_a_release_that_lost_a_blob_is_refused(world: World) -> None:
     [_, layer] = world.images["web1", "2.0.0"].blobs
     lost = Fault(path=f"HEAD .*/blobs/{digest_of(layer)}", status=404)
     with faulty_registry(world.registry, lost) as proxy:
-        rolling = world.rolling(store=Elsewhere(world.store(proxy.host), proxy.host))
+        rolling = world.rolling(store=lambda _: Elsewhere(world.store(proxy.host), proxy.host))
         with pytest.raises(GateRefusedError, match=f"lacks the blob {digest_of(layer)}"):
             world.roll("web1", "v2.0", rolling)
     unmoved(world)
@@ -216,7 +216,7 @@ def test_a_registry_that_fails_ends_it_clearly_and_moves_nothing(world: World, f
         proxy.faults.append(
             Fault(**{key: getattr(spoiled, key) for key in ("path", "status", "drop", "flip")})
         )
-        rolling = world.rolling(store=Elsewhere(world.store(proxy.host), proxy.host))
+        rolling = world.rolling(store=lambda _: Elsewhere(world.store(proxy.host), proxy.host))
         with pytest.raises((RegistryError, NotFoundError)) as told:
             world.roll("web1", "v2.0", rolling)
     assert told.value.hint

@@ -119,12 +119,30 @@ def test_a_yanked_release_can_be_left() -> None:
     assert [way.host for way in ways] == [WEB]
 
 
+def on_base(version: str, base: Seal, number: int) -> list[Record]:
+    made = instance(WEB, number, repository(WEB))
+    return [made, seal(version, of=made, parent=Release(version=base.version, digest=base.digest))]
+
+
+def test_every_host_that_is_built_on_a_bad_base_goes_below_it() -> None:
+    bases = [seal(version, number, image="base") for number, version in ((91, "1.0.0"), (92, "1.1.0"))]
+    web = [*on_base("1.0.0", bases[0], 93), *on_base("1.0.1", bases[1], 94), *on_base("1.1.0", bases[1], 95)]
+    records = [*bases, *web, *released(DB, "1.1.0", start=20)]
+    ways, refused = Ways(records).from_release("debian/base:v1.1", None)
+    assert ([(way.host, way.seal.version) for way in ways], refused) == ([(WEB, "1.0.0")], ())
+    bad = [*records, yank(bases[1])]
+    assert Ways(bad).to(WEB, "v1.0.1").unsound == "debian/base v1.1.0"
+    assert Ways(bad).to(WEB, "v1.0.0").unsound == ""
+    ways, _ = Ways(bad).from_release("v1.1", None)
+    assert [(way.host, way.seal.version) for way in ways] == [(WEB, "1.0.0")], "1.0.1 is on the yanked base"
+
+
 def test_an_unfinished_way_counts_for_where_it_left_and_a_finished_one_does_not() -> None:
     found = seals(RECORDS[:8])
     moved = [left(found["2.0.3"], step, found["2.1.0"]) for step in (Step.WANTED, Step.CHANNEL)]
     ways, _ = Ways([*RECORDS, *moved]).from_release("v2.1", None)
     assert [(way.host, way.left and way.left.version) for way in ways] == [(WEB, "2.1.0")]
-    assert Ways([*RECORDS, *moved]).from_release("v2.0", None)[0][0].seal.version == "2.0.0"
+    assert Ways([*RECORDS, *moved]).from_release("v2.0", None)[0][0].seal.version == "1.0.0"
     again = Ways([*RECORDS, *moved]).to(WEB, "v2.0.3")
     assert again.left == found["2.1.0"], "the same command goes on where it was"
     further = Ways([*RECORDS, *moved]).to(WEB, "v1")
