@@ -133,9 +133,9 @@ def _parent_of(candidate: Candidate, overview: Overview) -> Iterator[_Need]:
         newer = "" if newest is None or newest.digest == digest else ", which is not its newest candidate"
         yield _Need(stage=Stage.PARENT, text=f"the release of {name} sha256:{digest.short}{newer}")
     elif not overview.sound(release):
-        yield _Need(
-            stage=Stage.REFUSED, text=f"another build: {release.name} v{release.version} below it was yanked"
-        )
+        bad = "was yanked" if overview.lineage.yank_of(release) else "stands on a yanked release"
+        below = f"{release.name} v{release.version} below it"
+        yield _Need(stage=Stage.REFUSED, text=f"another build: {below} {bad}")
 
 
 def _ready(facts: Facts, overview: Overview) -> Wait:

@@ -100,7 +100,6 @@ def _images(found: Status, *, every: bool) -> Table:
             one.name.partition("/")[0],
             one.newest and one.newest.version,
             waits and (waits.stage, waits.needs, waits.notes),
-            one.candidate is None,
             one.released,
         )
 

@@ -397,6 +397,14 @@ def test_people_see_what_waits_and_for_how_long() -> None:
     assert "debian/base none 000000000000 another build: recorded evidence" in text
 
 
+def test_of_images_that_wait_alike_the_oldest_tells_how_long() -> None:
+    old = waiting("web-1", 41, OLD, evidence=EVIDENCE)
+    new = waiting("web-2", 42, OLD, evidence=EVIDENCE, time=NOW - dt.timedelta(hours=1))
+    text = shown(render.as_shown(look(OLD_BASE, OLD, old, new), every=False))
+    line = next(line for line in text.splitlines() if "2 images of debian" in line)
+    assert line.split()[-2:] == ["2", "d"]
+
+
 def test_nothing_at_all_is_said_in_words() -> None:
     nothing = verb(
         ShelfLedger(), defined={}, branch=Branch(), authors=Authors(), signatures=Believed(), now=NOW

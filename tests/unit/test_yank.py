@@ -67,6 +67,7 @@ def test_a_host_s_own_release_that_is_only_its_fallback_or_channel_counts_too() 
     assert [(one.use, one.to and one.to.version) for one in fallback.hosts] == [("may fall back to", "1.1.0")]
     fresh = yanked(ShelfLedger(OLD_BASE, OLD, WEB_BUILT, WEB), "web-1", "1.0.0")
     assert [(one.use, one.to) for one in fresh.hosts] == [("channel", None)]
+    assert fresh.tags == ("v1", "v1.0")
 
 
 def test_yanked_already_is_success_and_nothing_is_written() -> None:
