@@ -4,15 +4,21 @@ from __future__ import annotations
 
 import os
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pipeline.commands.console import console, show
 from pipeline.commands.deciding import knowing, named_candidates
+from pipeline.errors import UsageError
 from pipeline.wiring import Parts
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
     from pipeline.adapters.gittags import GitTags
+    from pipeline.domain.record import Candidate
+    from pipeline.domain.sealing import Sealed
     from pipeline.verbs.seal_parts import SealParts, SealPlan, Signing
 
 _UNSIGNED_TAG = "UNSAFE: --unsafe-unsigned-tag is set: nobody can prove who wrote the git tag"
@@ -29,22 +35,41 @@ def seal(parts: Parts) -> int:
     asked = Asked(bump=options.bump, version=options.version)
     words = Words(asked=asked, what=options.what or "", why=options.why or "")
     with parts.stopping():
-        given = _seal_parts(parts)
-        plan: SealPlan = plan_seal(named_candidates(parts), words, given)
-        summary = plan.summary
-        if options.dry_run:
-            if not options.json:
-                show_plan(summary, console=console())
-            else:
-                show(parts, [], plan_json(summary))
-            return 0
-        show_plan(summary, console=console(sys.stderr))
-        made = carry_out(plan, given)
+        given, wanted = _seal_parts(parts), named_candidates(parts)
+        if asked.version is not None and len(wanted) != 1:
+            raise UsageError(
+                "--version is for one candidate", hint="leave it out: each gets the next version"
+            )
+        made: list[Sealed] = []
+        warnings: dict[str, None] = {}
+        # From the top: what the images of one tier are built on is a release when their turn comes.
+        for mine, left in _tier_by_tier(wanted):
+            plan: SealPlan = plan_seal(mine, words, given)
+            warnings |= dict.fromkeys(plan.warnings)
+            if options.dry_run and (plan.sealings or not left):
+                note = (f"{left} more images follow; they can be planned when these are released",)
+                summary = replace(plan.summary, warnings=(*warnings, *(note if left else ())))
+                show(parts, [], plan_json(summary)) if options.json else show_plan(summary, console=console())
+                return 0
+            show_plan(plan.summary, console=console(sys.stderr))
+            made += carry_out(plan, given)
     if options.json:
-        show(parts, [], sealed_json(made, plan.warnings))
+        show(parts, [], sealed_json(made, tuple(warnings)))
     else:
-        show_sealed(made, plan.warnings, console=console())
+        show_sealed(made, tuple(warnings), console=console())
     return 0
+
+
+def _tier_by_tier(wanted: Sequence[Candidate]) -> Iterator[tuple[Sequence[Candidate], int]]:
+    """Yield the candidates of each tier, upstream first, and how many are left after them."""
+    from pipeline.domain.image import Tier  # noqa: PLC0415
+
+    left = len(wanted)
+    for tier in Tier:
+        mine = [one for one in wanted if one.tier is tier]
+        left -= len(mine)
+        if mine:
+            yield mine, left
 
 
 def _seal_parts(parts: Parts) -> SealParts:

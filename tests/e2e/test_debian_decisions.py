@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 import os
-import pty
 import shutil
 import subprocess
 from pathlib import Path
 from typing import Any
 
 import pytest
+from e2e import terminal
 from e2e.conftest import Demo, command
 
 pytestmark = [pytest.mark.e2e, pytest.mark.engine]
@@ -60,17 +60,8 @@ def records(folder: Path, kind: str) -> list[Any]:
 
 def at_a_terminal(folder: Path, answer: str, *words: str) -> tuple[int, str]:
     """Run `pipeline` on a terminal that answers once."""
-    ours, theirs = pty.openpty()
-    os.write(ours, answer.encode())
     calm = {name: value for name, value in os.environ.items() if name != "CI"}
-    done = subprocess.run(
-        command("-q", *words),
-        cwd=folder, stdin=theirs, stdout=subprocess.PIPE, stderr=theirs, text=True, check=False, env=calm,
-    )  # fmt: skip
-    os.close(theirs)
-    said = os.read(ours, 1 << 16).decode(errors="replace")
-    os.close(ours)
-    return done.returncode, done.stdout + said
+    return terminal.at_a_terminal(command("-q", *words), folder, calm, answer=answer)
 
 
 def test_an_approval_is_asked_for_signed_recorded_and_withdrawn(repository: tuple[Path, Path]) -> None:
