@@ -35,8 +35,9 @@ from pipeline.domain.oci import OCI_INDEX, OCI_MANIFEST, Descriptor, digest_of
 from pipeline.domain.record import Candidate, Parent
 from pipeline.domain.release import Seal
 from pipeline.domain.retention import Limits
+from pipeline.domain.retention_plan import PruneResult
 from pipeline.render.progress import Mode, make
-from pipeline.verbs.prune import PruneOrder, PruneParts, PruneResult, prune
+from pipeline.verbs.prune import PruneOrder, PruneParts, prune
 
 LATER = NOON + dt.timedelta(days=400)
 LIMITS = Limits(releases=2, candidate_days=30)

@@ -17,13 +17,23 @@ def add_prune(verbs: Any) -> None:
 A dry run unless --apply is given. What stays: the newest releases of each image, all that any host runs, has
 staged, may fall back to or has pinned, all that these are built on, the newest and the young candidates, and
 the signatures and evidence of all of them. What hosts run is known from the ledger; of a host that it knows
-nothing about, everything its channel ever named stays. What the ledger does not know stays, and is named.
+nothing about, everything its channel ever named stays. What hosts have pinned only they tell: --host-access
+asks them. What the ledger does not know stays, and is named.
 Deletions are recorded in the ledger before they are made; the registry's garbage collection frees space.""",
     )
-    verb.add_argument("images", metavar="IMAGE", nargs="*", help="only these images: NAME or LINE/NAME")
+    verb.add_argument("names", metavar="IMAGE", nargs="*", help="only these images: NAME or LINE/NAME")
     verb.add_argument("--apply", action="store_true", help="delete what goes; without it nothing changes")
     verb.add_argument("--keep", metavar="N", type=count, help="newest releases of each image that stay")
     verb.add_argument("--candidates-days", metavar="D", type=count, help="days for which candidates stay")
+    verb.add_argument(
+        "--host-access",
+        metavar="ADDRESS",
+        help="ask the hosts too: ssh://[user@]…[:port], with {host} where each host's name belongs",
+    )
+    verb.add_argument(
+        "--known-hosts", metavar="FILE", help="keys of hosts; none other is trusted (~/.ssh/known_hosts)"
+    )
+    verb.add_argument("--identity", metavar="FILE", help="private key to log in with (ssh's own)")
     verb.add_argument("--jobs", metavar="N", type=count, default=16, help="requests at once (16)")
 
 

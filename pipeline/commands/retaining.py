@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
+import os
+import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pipeline.commands.console import show
-from pipeline.domain.parcel import version_of
 from pipeline.errors import UsageError
 from pipeline.wiring import Parts
 
 if TYPE_CHECKING:
     from pipeline.adapters.ocilayout import OciLayout
+    from pipeline.domain.hostcontrol.state import HostState
     from pipeline.domain.image import Repository
     from pipeline.domain.parcel import Named, Parcel
-    from pipeline.verbs.copy import CopySource, CopyTarget
+    from pipeline.domain.retention import HostsKnown, Limits
+    from pipeline.verbs.copy_parts import CopySource, CopyTarget
 
 _OCI = "oci:"
+_VERSION = re.compile(r"v?[0-9]+(?:\.[0-9]+)*", re.ASCII)
+"""What is given as TO when TO was forgotten."""
 
 
 def prune(parts: Parts) -> int:
@@ -28,12 +33,14 @@ def prune(parts: Parts) -> int:
     from pipeline.verbs.prune import prune as verb  # noqa: PLC0415
 
     options, settings = parts.options, parts.catalogue.settings.retention
+    limits = Limits(
+        releases=options.keep or settings.releases,
+        candidate_days=options.candidates_days or settings.candidate_days,
+    )
     order = PruneOrder(
-        limits=Limits(
-            releases=options.keep or settings.releases,
-            candidate_days=options.candidates_days or settings.candidate_days,
-        ),
-        images=tuple(_full_name(parts, name) for name in options.images),
+        limits=limits,
+        images=tuple(_full_name(parts, name) for name in options.names),
+        hosts=_hosts(parts, limits),
         apply=options.apply,
     )
     tools = PruneParts(
@@ -49,11 +56,49 @@ def prune(parts: Parts) -> int:
     return 0
 
 
+def _hosts(parts: Parts, limits: Limits) -> HostsKnown:
+    """Return what the hosts say of themselves; nothing without --host-access.
+
+    Raises:
+        UsageError: What was given is no address.
+    """
+    from pipeline.adapters.hosts import reach  # noqa: PLC0415
+    from pipeline.domain.hostcontrol.address import PLACE, Address  # noqa: PLC0415
+    from pipeline.domain.retention import NOBODY, Images  # noqa: PLC0415
+    from pipeline.verbs.hosts import status_of  # noqa: PLC0415
+    from pipeline.verbs.prune import ask_hosts  # noqa: PLC0415
+
+    options = parts.options
+    template = options.host_access
+    if template is None:
+        return NOBODY
+    Address.of_host(template, "host")  # what is no address is told before anything is asked
+    names = Images(parts.ledger.read(), limits, now=parts.clock()).hosts()
+    if PLACE not in template and len(names) > 1:
+        raise UsageError(
+            f"{template!r} is one address for {len(names)} hosts",
+            hint=f"put {PLACE} where the name of each host belongs: ssh://root@{PLACE}.example.org",
+        )
+    known_hosts = _file(options.known_hosts or "~/.ssh/known_hosts")
+    identity = None if options.identity is None else _file(options.identity)
+
+    def ask(host: str) -> HostState:
+        address: Address | None = Address.of_host(template, host)
+        driver = reach(parts.processes, address, known_hosts=known_hosts, identity=identity)
+        return status_of(driver)
+
+    return ask_hosts(names, ask, parts.reporter, jobs=options.jobs)
+
+
+def _file(text: str) -> Path:
+    return Path(os.path.expanduser(text))  # noqa: PTH111 - a path a user typed
+
+
 def copy(parts: Parts) -> int:
     """`copy IMAGE [VERSION…] TO`."""
     from pipeline.render.retention import copy_json, copy_table  # noqa: PLC0415
-    from pipeline.verbs.copy import CopyParts  # noqa: PLC0415
     from pipeline.verbs.copy import copy as verb  # noqa: PLC0415
+    from pipeline.verbs.copy_parts import CopyParts  # noqa: PLC0415
 
     options = parts.options
     source, parcels = _parcels(parts)
@@ -106,7 +151,7 @@ def _target(parts: Parts, parcels: Sequence[Parcel]) -> tuple[CopyTarget, Callab
         return folder, lambda name: Repository(registry=FOLDER, path=name)
     host, _, prefix = options.to.partition("/")
     prefix = prefix.rstrip("/")
-    if version_of(options.to) is not None or not ("." in host or ":" in host or host == "localhost"):
+    if _VERSION.fullmatch(options.to) or not ("." in host or ":" in host or host == "localhost"):
         raise UsageError(
             f"{options.to!r} is no place to copy to", hint="write HOST[:PORT]/PREFIX or oci:FOLDER, last"
         )

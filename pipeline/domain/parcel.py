@@ -81,6 +81,39 @@ class Parcel:
         return f"v{self.version}"
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Copied:
+    """One release that was copied, or would be.
+
+    Attributes:
+        name, version, digest: The release.
+        source, target: From where, to where.
+        manifests: Manifests that make it up, all that belongs to it among them.
+        sent, there: Blobs that were sent (or would be), and that were there already.
+        tags: Tags over there that were written, or would be.
+    """
+
+    name: str
+    version: str
+    digest: Digest
+    source: Repository
+    target: Repository
+    manifests: int
+    sent: int
+    there: int
+    tags: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CopyResult:
+    """What was copied; `bytes` counts the blobs that were sent, `notes` is for the people over there."""
+
+    releases: tuple[Copied, ...]
+    bytes: int
+    dry_run: bool
+    notes: tuple[str, ...] = ()
+
+
 def parcels_of(
     records: Sequence[Record], name: str, versions: Sequence[str], *, every: bool, parents: bool
 ) -> tuple[Parcel, ...]:
@@ -206,19 +239,30 @@ def signed_name(payload: bytes) -> str | None:
 def notes_on(signed: str, target: Repository) -> tuple[str, ...]:
     """Return what a site must know about signatures that name another repository than the one they are in.
 
-    The signatures name a repository and no tag, so that of the ways to accept a foreign name only
-    `exactRepository` is left: `remapIdentity` also compares the tag (containers-policy.json(5)).
+    cosign signs a repository without a tag. Of the identities that a policy can ask for, `matchRepository`
+    and `exactRepository` alone take that; `remapIdentity` compares tags, and refuses even what is pulled by
+    digest (containers-policy.json(5)). With a mirror in registries.conf the old name is what is compared,
+    and registries.d is asked for the mirror's place.
     """
     if target.registry == FOLDER or signed == str(target):
         return ()
+    old, new = _prefixes(signed, str(target))
     note = (
-        f"the signatures of {target} name {signed}: the key still verifies them (`cosign verify --key`), but "
-        '"matchRepository" in a host\'s policy.json refuses them there. Either hosts keep the name '
-        f"{signed} and reach {target} as its mirror in registries.conf (registries.d must then allow "
-        "use-sigstore-attachments for both names), or policy.json has for the scope "
-        f'{target}: "signedIdentity": {{"type": "exactRepository", "dockerRepository": "{signed}"}}'
+        f"the signatures name {old}, not {new}: their key verifies them as before, but a policy.json with"
+        ' "matchRepository" refuses them under the new name. Hosts either keep the old name, with the new'
+        " place as its mirror in registries.conf and use-sigstore-attachments for the mirror in registries.d;"
+        ' or their policy.json has "signedIdentity": {"type": "exactRepository", "dockerRepository": "the old'
+        ' name"} for the scope of each image over there ("remapIdentity" takes no signatures of cosign)'
     )
     return (note,)
+
+
+def _prefixes(old: str, new: str) -> tuple[str, str]:
+    """Return two names of one image without the parts at their ends that are the same, line and image."""
+    first, second = old.split("/"), new.split("/")
+    if len(first) > 2 and len(second) > 2 and first[-2:] == second[-2:]:  # noqa: PLR2004 - line and image
+        return "/".join((*first[:-2], "\u2026")), "/".join((*second[:-2], "\u2026"))
+    return old, new
 
 
 def require_name(name: str) -> None:

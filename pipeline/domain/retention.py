@@ -149,6 +149,11 @@ class Images:
         ]
         return frozenset().union(*[batch for batch in batches if batch][-UNFINISHED:])
 
+    def hosts(self) -> tuple[str, ...]:
+        """Return the images (`line/image`) that hosts run, sorted: with a channel or a host's record."""
+        named = {one.name for one in self._records if isinstance(one, Deployment)}
+        return tuple(sorted(named | {one.name for one in self._seals() if CHANNEL in one.aliases}))
+
     def _images(self) -> Iterator[Candidate | Seal]:
         yield from self._candidates
         yield from self._seals()
@@ -171,7 +176,7 @@ class Images:
         if any(self._lineage.yank_of(one) for one in seals):
             return "was yanked, and no host may run it"
         if seals:
-            return f"older than the newest {self._limits.releases} releases, and no host may run it"
+            return f"none of the newest {self._limits.releases} releases, and no host may run it"
         return f"a candidate of {self._age(digest).days} days; they stay {self._limits.candidate_days}"
 
     def _age(self, digest: Digest) -> dt.timedelta:

@@ -39,6 +39,7 @@ class Role(StrEnum):
 
 
 _ORDER = {role: number for number, role in enumerate(Role)}
+_SHOWN = _ORDER | {Role.UNKNOWN: 0}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,6 +67,26 @@ class Row:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class PruneResult:
+    """What stays, what goes and what went.
+
+    Attributes:
+        rows: Every manifest that was found.
+        elsewhere: Repositories of other registries that the ledger names; nobody looked there.
+        deleted: The rows that were deleted; empty for a dry run.
+    """
+
+    rows: tuple[Row, ...]
+    elsewhere: tuple[Repository, ...] = ()
+    deleted: tuple[Row, ...] = ()
+
+    @property
+    def going(self) -> tuple[Row, ...]:
+        """The rows that may go."""
+        return tuple(row for row in self.rows if not row.keep)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class _Fate:
     role: Role
     title: str
@@ -85,7 +106,7 @@ def rows_of(shelf: Shelf, images: Images) -> tuple[Row, ...]:
             tags=held.tags, keep=fate.keep, reasons=fate.reasons,
         )  # fmt: skip
         rows.append(row)
-    return tuple(sorted(rows, key=lambda row: (_natural(row.title), _ORDER[row.role], row.digest)))
+    return tuple(sorted(rows, key=lambda row: (_natural(row.title), _SHOWN[row.role], row.digest)))
 
 
 def in_order(rows: tuple[Row, ...]) -> tuple[Row, ...]:
@@ -131,8 +152,9 @@ class _Judge:
         opinions += self._cut_short(held, judged=bool(opinions))
         strange = tuple(self._strange(held))
         if not opinions:
-            why = strange or ("the ledger does not know it",)
-            return _Fate(role=Role.UNKNOWN, title="not in the ledger", keep=True, reasons=why)
+            why = ("the ledger does not know it", *strange)
+            title = f"unknown {held.digest.short}"
+            return _Fate(role=Role.UNKNOWN, title=title, keep=True, reasons=why)
         first = opinions[0]
         for_it = tuple(reason for one in opinions if one.keep for reason in one.reasons) + strange
         if for_it:
@@ -186,13 +208,12 @@ class _Judge:
             yield _Fate(role=Role.ATTACHED, title="left over", keep=False, reasons=(reason,))
 
     def _strange(self, held: Held) -> Iterator[str]:
+        unknown = [tag for tag in held.tags if tag not in self._tags and not held.bound(tag)]
+        if unknown:
+            yield f"the ledger does not know its tag {', '.join(unknown)}"
         for tag in held.tags:
-            wanted = self._tags.get(tag)
-            if wanted == held.digest or (wanted is None and held.bound(tag)):
-                continue
-            if wanted is None:
-                yield f"the ledger does not know its tag {tag}"
-            else:
+            wanted = self._tags.get(tag, held.digest)
+            if wanted != held.digest:
                 yield f"its tag {tag} should name sha256:{wanted.short} by the ledger; see `pipeline audit`"
 
 

@@ -15,11 +15,10 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from pipeline.domain.retention_plan import Role, Row
+from pipeline.domain.parcel import CopyResult
+from pipeline.domain.retention_plan import PruneResult, Role, Row
 from pipeline.domain.text import plain
 from pipeline.render.figures import many, size
-from pipeline.verbs.copy import CopyResult
-from pipeline.verbs.prune import PruneResult
 
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 _OWN = (Role.RELEASE, Role.CANDIDATE, Role.UNKNOWN)
@@ -58,7 +57,7 @@ def copy_table(result: CopyResult) -> RenderableType:
             Text(plain(str(one.target))),
             Text(str(one.manifests)),
             Text(f"{one.sent} sent, {one.there} there" if not result.dry_run else f"{one.sent} to send"),
-            Text(plain(", ".join(one.tags))),
+            Text(plain(", ".join(map(_short, one.tags)))),
         )
     did = "to send" if result.dry_run else "sent"
     lines = [Text(f"{many(len(result.releases), 'release')}, {size(result.bytes)} {did}")]

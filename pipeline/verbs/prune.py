@@ -20,15 +20,22 @@ from typing import Protocol
 
 from pipeline.domain.events import Reporter
 from pipeline.domain.holding import Shelf
+from pipeline.domain.hostcontrol.state import HostState
 from pipeline.domain.image import Digest, Repository
 from pipeline.domain.nearest import nearest
 from pipeline.domain.oci import digest_of
 from pipeline.domain.record import Record, harmless
 from pipeline.domain.release import Removed, Retention
 from pipeline.domain.retention import NOBODY, HostsKnown, Images, Limits
-from pipeline.domain.retention_plan import Row, in_order, rows_of
+from pipeline.domain.retention_plan import PruneResult, Row, in_order, rows_of
 from pipeline.domain.text import plain
-from pipeline.errors import GateRefusedError, NotFoundError, RegistryError
+from pipeline.errors import (
+    GateRefusedError,
+    HostError,
+    NotFoundError,
+    RegistryError,
+    ToolFailedError,
+)
 from pipeline.verbs.shelves import ShelfStore, read_shelf
 from pipeline.verbs.standing import DecisionLedger
 
@@ -85,26 +92,6 @@ class PruneParts:
     on_step: Callable[[str], None] = lambda _step: None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PruneResult:
-    """What stays, what goes and what went.
-
-    Attributes:
-        rows: Every manifest that was found.
-        elsewhere: Repositories of other registries that the ledger names; nobody looked there.
-        deleted: The rows that were deleted; empty for a dry run.
-    """
-
-    rows: tuple[Row, ...]
-    elsewhere: tuple[Repository, ...] = ()
-    deleted: tuple[Row, ...] = ()
-
-    @property
-    def going(self) -> tuple[Row, ...]:
-        """The rows that may go."""
-        return tuple(row for row in self.rows if not row.keep)
-
-
 def prune(order: PruneOrder, parts: PruneParts) -> PruneResult:
     """Return what stays and what goes, and with `order.apply` delete what goes.
 
@@ -126,6 +113,30 @@ def prune(order: PruneOrder, parts: PruneParts) -> PruneResult:
         if order.apply and result.going:
             result = replace(result, deleted=tuple(_applied(order, parts, result.going, pool)))
     return result
+
+
+def ask_hosts(
+    names: Sequence[str], ask: Callable[[str], HostState], reporter: Reporter, *, jobs: int = 16
+) -> HostsKnown:
+    """Return what hosts say of themselves; of one that does not answer, the ledger's word goes on counting.
+
+    Args:
+        names: Their images, `line/host`.
+        ask: Asks one by its name.
+        reporter: Told who did not answer.
+        jobs: How many at once.
+    """
+
+    def asked(name: str) -> HostState | None:
+        try:
+            return ask(name.rpartition("/")[2])
+        except (HostError, ToolFailedError) as error:
+            reporter.note(f"{name} does not tell what it runs, so all it may run stays: {error.message}")
+            return None
+
+    with ThreadPoolExecutor(jobs, thread_name_prefix="ask") as pool:
+        told = dict(zip(names, pool.map(asked, names), strict=True))
+    return HostsKnown(states={name: state for name, state in told.items() if state is not None})
 
 
 def _images(order: PruneOrder, parts: PruneParts) -> Images:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import shutil
 import subprocess
@@ -22,10 +23,12 @@ from pipeline.domain.hostcontrol.state import BootEntry, HostState, System
 from pipeline.domain.image import Digest
 from pipeline.domain.release import Retention, Seal
 from pipeline.domain.retention import HostsKnown, Limits, removed_of
-from pipeline.domain.retention_plan import Role, Row, in_order
-from pipeline.errors import GateRefusedError, NotFoundError, RegistryError
+from pipeline.domain.retention_plan import PruneResult, Role, Row, in_order
+from pipeline.errors import GateRefusedError, HostError, NotFoundError, RegistryError
+from pipeline.render.progress import Mode
+from pipeline.render.progress import make as progress
 from pipeline.render.retention import prune_json, prune_table
-from pipeline.verbs.prune import PruneOrder, PruneResult
+from pipeline.verbs.prune import PruneOrder, ask_hosts
 
 Made = tuple[World, FaultyRegistry]
 
@@ -162,6 +165,27 @@ def test_what_a_host_just_said_keeps_an_old_release_and_its_base(fresh: Made) ->
     whole(made, old)
 
 
+def test_a_host_that_does_not_answer_keeps_all_it_may_run(fresh: Made) -> None:
+    made, _ = fresh
+    told = HostState(system=System.BOOTC, booted=BootEntry(digest=seals(made)["web-1 1.3.0"].digest))
+
+    def ask(host: str) -> HostState:
+        if host == "web-1":
+            return told
+        raise HostError(f"{host} is silent", hint="see its console")
+
+    noted = io.StringIO()
+    reporter = progress(Mode.PLAIN, noted, clock=lambda: 0.0)
+    known = ask_hosts(["debian/web-1", "debian/web-2"], ask, reporter)
+    assert known == HostsKnown(states={"debian/web-1": told})
+    assert "debian/web-2 does not tell what it runs" in noted.getvalue()
+    one = Limits(releases=1, candidate_days=30)
+    silent = made.prune(order=PruneOrder(limits=one))
+    asked = made.prune(order=PruneOrder(limits=one, hosts=known))
+    more = {(row.image, row.title) for row in asked.going} - {(row.image, row.title) for row in silent.going}
+    assert more == {("debian/web-1", "v1.2.0"), ("debian/base", "v1.2.0")}
+
+
 def test_foreign_tags_and_manifests_are_kept_and_named(fresh: Made) -> None:
     made, _ = fresh
     repository = made.repository("web-1")
@@ -174,7 +198,7 @@ def test_foreign_tags_and_manifests_are_kept_and_named(fresh: Made) -> None:
     assert rows[old.digest].reasons == ("the ledger does not know its tag frozen",)
     whole(made, old)
     said = shown(result)
-    assert "the ledger does not know its tag experiment" in said
+    assert "the ledger does not know it; the ledger does not know its tag experiment" in said
     assert "1 manifest that the ledger does not know" in said
 
 
