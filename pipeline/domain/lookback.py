@@ -42,6 +42,7 @@ class LookBack:
         self._decisions: list[tuple[int, Decision]] = []
         self._released: dict[str, list[tuple[int, Record]]] = {}
         self._latest: list[dt.datetime] = []
+        self._before: dict[int, Lineage] = {}
         for place, record in enumerate(self.records):
             self._latest.append(max(record.time, self._latest[-1]) if self._latest else record.time)
             self._file(place, record)
@@ -94,7 +95,10 @@ class LookBack:
     def before(self, seal: Seal) -> Lineage:
         """Return the releases of the seal's own image as they were just before it."""
         place = self._place(seal)
-        return Lineage(one for there, one in self._released.get(seal.name, ()) if there < place)
+        if place == len(self.records) or place not in self._before:
+            earlier = (one for there, one in self._released.get(seal.name, ()) if there < place)
+            self._before[place] = Lineage(earlier)
+        return self._before[place]
 
     def history(self, seal: Seal) -> tuple[Record, ...]:
         """Return what was recorded of the seal's own image before it: its releases, and their candidates."""
