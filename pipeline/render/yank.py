@@ -53,6 +53,7 @@ def as_json(found: Yanking) -> dict[str, Any]:
         "already": found.already,
         "tags": list(found.tags),
         "children": [{"image": one.name, "version": one.version} for one in found.children],
+        "fleet_command": found.fleet_command,
         "hosts": [
             {
                 "host": one.host,
@@ -89,3 +90,6 @@ def _hosts(found: Yanking, *, every: bool) -> Iterator[Text]:
             yield Text(f"  {one.command}")
         if len(hosts) > 1 and not every:
             yield Text("  and so for the others (--all shows each)", style="dim")
+    if found.fleet_command is not None:
+        yield Text("all that can go back, in waves:")
+        yield Text(f"  {found.fleet_command}")

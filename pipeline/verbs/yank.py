@@ -71,6 +71,14 @@ class Yanking:
     children: tuple[Seal, ...]
     hosts: tuple[Affected, ...]
 
+    @property
+    def fleet_command(self) -> str | None:
+        """What leads all hosts away in waves, to be typed; None where that is one host at most."""
+        if sum(one.to is not None for one in self.hosts) <= 1:
+            return None
+        bad = f"{self.seal.name}:v{self.seal.version}"
+        return f"pipeline rollback --all-hosts-on {bad} --why '{self.seal.image} v{self.seal.version} is bad'"
+
 
 class _YankedMeanwhileError(Exception):
     """Somebody else was first."""

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import json
+import shlex
 
 import pytest
 from memoryledger import ShelfLedger
 from records import NOON, deployment, seal, yank
 from releasekit import base, host, later, shown
 
+from pipeline.arguments import parser
 from pipeline.domain.record import Record
 from pipeline.domain.release import Step, Yank
 from pipeline.errors import NotFoundError, UsageError
 from pipeline.render import yank as render
+from pipeline.verbs.rollback_target import Ways
 from pipeline.verbs.yank import Yanking
 from pipeline.verbs.yank import yank as verb
 
@@ -156,8 +159,25 @@ def test_many_hosts_are_told_together_and_each_when_asked() -> None:
     found = yanked(ShelfLedger(*ESTATE[:4], *records, *(deployment(one) for _, one in hosts)))
     text = shown(render.as_text(found, every=False))
     assert "31 hosts running it or what is built on it: web-1 (v1.1.0), web-10" in text
-    assert text.count("pipeline rollback") == 1
-    assert shown(render.as_text(found, every=True)).count("pipeline rollback") == 31
+    assert text.count("pipeline rollback debian/web-") == 1
+    assert "pipeline rollback --all-hosts-on debian/base:v1.1.0 --why 'base v1.1.0 is bad'" in text
+    assert shown(render.as_text(found, every=True)).count("pipeline rollback debian/web-") == 31
+
+
+def test_every_command_that_is_told_is_one_that_rollback_takes() -> None:
+    hosts = [host(f"web-{number}", "1.1.0", 100 + number, NEW) for number in range(2, 5)]
+    before = [host(f"web-{number}", "1.0.0", 200 + number, OLD) for number in range(2, 5)]
+    ledger = ShelfLedger(*ESTATE[:8], *(one for pair in (*before, *hosts) for one in pair))
+    found = yanked(ledger)
+    ways = Ways(ledger.read())
+    for one in found.hosts:
+        words = parser().parse_args(shlex.split(str(one.command))[1:]).words
+        way = ways.to(*words)
+        assert (way.host, way.seal) == (one.host, one.to)
+    fleet = parser().parse_args(shlex.split(str(found.fleet_command))[1:])
+    went, left_out = ways.from_release(fleet.all_hosts_on, None)
+    assert sorted(way.host for way in went) == ["web-1", "web-2", "web-3", "web-4"]
+    assert left_out == ()
 
 
 def test_json_holds_everything() -> None:
@@ -165,6 +185,7 @@ def test_json_holds_everything() -> None:
     data = json.loads(json.dumps(render.as_json(found)))
     assert data["yank"]["kind"] == "yank"
     assert (data["written"], data["already"], data["tags"]) == (True, False, ["v1", "v1.1"])
+    assert data["fleet_command"] is None
     assert data["hosts"][1] == {
         "host": "web-1", "use": "runs", "image": "debian/web-1", "version": "1.1.0", "to": "1.0.0",
         "command": "pipeline rollback debian/web-1 v1.0.0 --why 'web-1 v1.1.0 is bad'",
