@@ -109,7 +109,7 @@ def test_killed_anywhere_the_same_command_completes_it(
     tmp_path: Path,
     host: bool,  # noqa: FBT001
 ) -> None:
-    moment = 0
+    moment = 6 if host else 0  # the first six are the same with and without a host
     world = World(tmp_path / f"killed-{'host' if host else 'channel'}", registry.host).begin()
     while True:
         moment += 1
