@@ -18,8 +18,8 @@ from rich.text import Text
 from pipeline.domain.lineage import CHANNEL
 from pipeline.domain.record import Candidate, record_json
 from pipeline.domain.record_codec import to_json
+from pipeline.domain.seen import Releases, ReleaseView
 from pipeline.domain.text import plain
-from pipeline.verbs.releases import Releases, ReleaseView
 
 _LONGEST = 1000
 _COLUMNS = ("version", "released (UTC)", "digest", "built with", "approved by", "what and why", "is")

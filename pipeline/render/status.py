@@ -20,12 +20,12 @@ from pipeline.domain.decision import Release
 from pipeline.domain.image import Tier
 from pipeline.domain.record_codec import stamp
 from pipeline.domain.release import Deployment, Seal
+from pipeline.domain.seen import Status
 from pipeline.domain.text import plain
 from pipeline.domain.trouble import HostStatus, ImageStatus, Severity, Trouble
 from pipeline.domain.waiting import Stage, Wait
 from pipeline.render.figures import age, many
 from pipeline.render.yank import named
-from pipeline.verbs.status import Status
 
 _LONGEST = 1000
 _RED = (Severity.HOST_FAILED, Severity.CHANNEL_YANKED, Severity.HOST_YANKED)

@@ -14,10 +14,10 @@ from rich.table import Table
 from rich.text import Text
 
 from pipeline.domain.record_codec import stamp
+from pipeline.domain.seen import HostReport, Line
 from pipeline.domain.text import plain
 from pipeline.render.figures import age
 from pipeline.render.status import trouble_json
-from pipeline.verbs.status_host import HostReport, Line
 
 _LONGEST = 1000
 

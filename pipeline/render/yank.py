@@ -12,9 +12,9 @@ from typing import Any
 from rich.text import Text
 
 from pipeline.domain.record import record_json
+from pipeline.domain.seen import Affected, Yanking
 from pipeline.domain.text import plain
 from pipeline.render.figures import many
-from pipeline.verbs.yank import Affected, Yanking
 
 _LONGEST = 1000
 _NAMED = 3

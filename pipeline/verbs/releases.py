@@ -7,48 +7,11 @@ is shown, and said so.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
-
 from pipeline.domain.image import Digest
 from pipeline.domain.overview import Overview, image_named
-from pipeline.domain.record import Candidate, LedgerReader, Record
-from pipeline.domain.release import Seal, Yank
+from pipeline.domain.record import LedgerReader, Record
+from pipeline.domain.seen import Releases, ReleaseView
 from pipeline.errors import LedgerRemoteError
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ReleaseView:
-    """One release.
-
-    Attributes:
-        seal: Its record.
-        candidate: What it was built from; None where the ledger does not have it.
-        tags: Aliases and channel that name it now, sorted.
-        yank: Why it is bad, or None.
-        unsound: Whether something it is built on was yanked.
-        removed: Why it was deleted from the registry, or None.
-    """
-
-    seal: Seal
-    candidate: Candidate | None
-    tags: tuple[str, ...]
-    yank: Yank | None
-    unsound: bool
-    removed: str | None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Releases:
-    """What is released.
-
-    Attributes:
-        images: Image (`line/image`) to its releases, newest first; images in order of their names.
-        notice: Why this may not be the newest there is; "" when it is.
-    """
-
-    images: Mapping[str, tuple[ReleaseView, ...]]
-    notice: str = ""
 
 
 def releases(

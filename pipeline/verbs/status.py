@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from functools import cache
 from typing import Protocol
 
@@ -19,7 +18,8 @@ from pipeline.domain.image import Digest, Tier
 from pipeline.domain.overview import Overview
 from pipeline.domain.protected_rules import ProtectedRules
 from pipeline.domain.record import Candidate, LedgerReader, Record
-from pipeline.domain.trouble import HostStatus, ImageStatus, Trouble, troubles
+from pipeline.domain.seen import Status
+from pipeline.domain.trouble import HostStatus, ImageStatus, troubles
 from pipeline.domain.waiting import Wait, waits_for, waits_unruled
 from pipeline.errors import PipelineError
 from pipeline.verbs.knowing import Authors, Newcomers
@@ -29,25 +29,6 @@ from pipeline.verbs.standing import Known, RuleBook, Signatures, Standings
 
 class Branch(RuleBook, Newcomers, Protocol):
     """The protected branch: who may decide, and which keys a change brought."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Status:
-    """What waits, what runs and what is wrong.
-
-    Attributes:
-        now: When it was looked at; UTC.
-        troubles: What is wrong, the worst and oldest first.
-        images: Every image, in order of their names.
-        hosts: Every host, in order of their images.
-        notices: What a person has to know to judge this, such as that the remote cannot be reached.
-    """
-
-    now: dt.datetime
-    troubles: tuple[Trouble, ...]
-    images: tuple[ImageStatus, ...]
-    hosts: tuple[HostStatus, ...]
-    notices: tuple[str, ...] = ()
 
 
 def status(

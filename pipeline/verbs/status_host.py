@@ -8,18 +8,17 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
-from enum import StrEnum
 from typing import Protocol
 
 from pipeline.domain.hostcontrol.state import BootEntry, HostState
-from pipeline.domain.image import Digest, ImageRef
+from pipeline.domain.image import ImageRef
 from pipeline.domain.lineage import CHANNEL
 from pipeline.domain.oci import Descriptor
 from pipeline.domain.overview import HostView, Overview, image_named
 from pipeline.domain.record import LedgerReader
 from pipeline.domain.release import Deployment, Seal
-from pipeline.domain.trouble import HostStatus, Trouble, badness, host_troubles
+from pipeline.domain.seen import HostReport, Line, Source
+from pipeline.domain.trouble import HostStatus, badness, host_troubles
 from pipeline.errors import PipelineError
 from pipeline.verbs.releases import latest_records
 
@@ -29,59 +28,6 @@ class Tags(Protocol):
 
     def resolve(self, ref: ImageRef) -> Descriptor:
         """Return what a reference names now."""
-
-
-class Source(StrEnum):
-    """Who says so."""
-
-    HOST = "the host"
-    LEDGER = "the ledger"
-    REGISTRY = "the registry"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Line:
-    """One thing that is known of a host.
-
-    Attributes:
-        role: `wanted`, `channel`, `tag`, `booted`, `staged`, `fallback`, or another of the host's own.
-        source: Who says so.
-        digest: The image; None when that is not known, or there is none.
-        seal: The release that has this digest; None for what is no release of the host's image.
-        says: What is to be said beside, such as the reference a host gave.
-        time: When it was recorded; None for what was asked now.
-    """
-
-    role: str
-    source: Source
-    digest: Digest | None = None
-    seal: Seal | None = None
-    says: str = ""
-    time: dt.datetime | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class HostReport:
-    """How one host stands.
-
-    Attributes:
-        now: When it was looked at; UTC.
-        name, host: Its image (`line/host`) and its name.
-        lines: What is known, wanted first.
-        troubles: What is wrong, the worst first, by the ledger.
-        notices: What else a person has to know.
-        state: What the host said; None when it was not asked or did not answer.
-        failure: Why the host, though asked, did not answer.
-    """
-
-    now: dt.datetime
-    name: str
-    host: str
-    lines: tuple[Line, ...]
-    troubles: tuple[Trouble, ...]
-    notices: tuple[str, ...]
-    state: HostState | None = None
-    failure: PipelineError | None = field(default=None, compare=False)
 
 
 def host_status(

@@ -10,74 +10,18 @@ from __future__ import annotations
 import datetime as dt
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from pipeline.domain.image import Tier
 from pipeline.domain.lineage import CHANNEL, Lineage
 from pipeline.domain.overview import Overview, Use, image_named
 from pipeline.domain.record import Record
 from pipeline.domain.release import Seal, Yank
+from pipeline.domain.seen import Affected, Yanking
 from pipeline.domain.text import plain
 from pipeline.errors import UsageError
 from pipeline.verbs.standing import DecisionLedger
 
 _WHOLE = re.compile(r"v?[0-9]+\.[0-9]+\.[0-9]+")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Affected:
-    """A host that has to leave what was yanked.
-
-    Attributes:
-        use: What the host does with it (`runs`, `staged`, `wanted`, `may fall back to`, `channel`).
-        host: Its name.
-        seal: The release, the yanked one or one that is built on it.
-        to: Where it can go; None when no sound release of its image is left.
-    """
-
-    use: str
-    host: str
-    seal: Seal
-    to: Seal | None
-
-    @property
-    def command(self) -> str | None:
-        """What moves it, to be typed; None when there is nowhere to go."""
-        if self.to is None:
-            return None
-        why = f"{self.seal.image} v{self.seal.version} is bad"
-        return f"pipeline rollback {self.seal.line}/{self.host} v{self.to.version} --why '{why}'"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Yanking:
-    """What a yank did, or would do, and what it leaves to be done.
-
-    Attributes:
-        seal: The release.
-        yank: The record; one that was there before, or that would be written.
-        written: Whether it was written now.
-        already: Whether it was there before.
-        tags: Aliases that still name the release, sorted; the channel is told by `hosts`.
-        children: Releases that are built on it, directly or not.
-        hosts: Who has to leave it or a release that is built on it.
-    """
-
-    seal: Seal
-    yank: Yank
-    written: bool = False
-    already: bool = False
-    tags: tuple[str, ...]
-    children: tuple[Seal, ...]
-    hosts: tuple[Affected, ...]
-
-    @property
-    def fleet_command(self) -> str | None:
-        """What leads all hosts away in waves, to be typed; None where that is one host at most."""
-        if sum(one.to is not None for one in self.hosts) <= 1:
-            return None
-        bad = f"{self.seal.name}:v{self.seal.version}"
-        return f"pipeline rollback --all-hosts-on {bad} --why '{self.seal.image} v{self.seal.version} is bad'"
 
 
 class _YankedMeanwhileError(Exception):

@@ -16,9 +16,9 @@ from pipeline.domain.decision import Release
 from pipeline.domain.overview import Overview, image_named
 from pipeline.domain.record import Record, harmless
 from pipeline.domain.release import Removed, Retention, Step
+from pipeline.domain.seen import Releases
 from pipeline.errors import NotFoundError, UsageError
 from pipeline.render import releases as render
-from pipeline.verbs.releases import Releases
 from pipeline.verbs.releases import releases as verb
 
 OLD_BASE, OLD = base("1.9.0", 1)

@@ -22,12 +22,12 @@ from pipeline.domain.image import Tier
 from pipeline.domain.protected_rules import ProtectedRules
 from pipeline.domain.record import GateRecord, Record
 from pipeline.domain.release import Removed, Retention, Step
+from pipeline.domain.seen import Status
 from pipeline.domain.trouble import Severity
 from pipeline.domain.waiting import Stage, Wait
 from pipeline.errors import LedgerRemoteError
 from pipeline.render import status as render
 from pipeline.render.figures import age
-from pipeline.verbs.status import Status
 from pipeline.verbs.status import status as verb
 
 NOW = NOON + dt.timedelta(days=3)

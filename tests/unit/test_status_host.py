@@ -17,10 +17,11 @@ from pipeline.domain.image import Digest, ImageRef
 from pipeline.domain.oci import Descriptor
 from pipeline.domain.record import Record
 from pipeline.domain.release import Seal, Step
+from pipeline.domain.seen import HostReport, Line, Source
 from pipeline.errors import HostError, NotFoundError, RegistryError
 from pipeline.render import status_host as render
 from pipeline.verbs.hosts import status_of
-from pipeline.verbs.status_host import HostReport, Line, Source, host_status
+from pipeline.verbs.status_host import host_status
 
 OLD_BASE, OLD = base("1.0.0", 1)
 WEB_BUILT, WEB = host("web-1", "1.0.0", 11, OLD)

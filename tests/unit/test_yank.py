@@ -13,10 +13,10 @@ from releasekit import base, host, later, shown
 from pipeline.arguments import parser
 from pipeline.domain.record import Record
 from pipeline.domain.release import Step, Yank
+from pipeline.domain.seen import Yanking
 from pipeline.errors import NotFoundError, UsageError
 from pipeline.render import yank as render
 from pipeline.verbs.rollback_target import Ways
-from pipeline.verbs.yank import Yanking
 from pipeline.verbs.yank import yank as verb
 
 OLD_BASE, OLD = base("1.0.0", 1)
