@@ -235,6 +235,20 @@ def before(running: RunningRegistry) -> Iterator[FaultyRegistry]:
         yield proxy
 
 
+class Distant(SealWorld):
+    """A world that speaks to its registry through a proxy that fails on order."""
+
+    proxy: FaultyRegistry
+
+
+@pytest.fixture
+def distant(tmp_path: Path, before: FaultyRegistry) -> Iterator[Distant]:
+    made = Distant(tmp_path, before.host, path=f"faults/{tmp_path.name.replace('_', '-').strip('-')}")
+    made.proxy = before
+    yield made
+    made.close()
+
+
 @pytest.mark.parametrize(
     ("lost", "why"),
     [
@@ -244,40 +258,21 @@ def before(running: RunningRegistry) -> Iterator[FaultyRegistry]:
         (None, "the candidate cannot be pulled: the registry has lost the blob"),
     ],
 )
-def test_a_registry_that_lost_a_blob(
-    tmp_path: Path, before: FaultyRegistry, lost: EvidenceKind | None, why: str
-) -> None:
-    world = SealWorld(tmp_path, before.host, path=f"lost/{tmp_path.name.replace('_', '-').strip('-')}")
-    one = world.built("upstream", Tier.UPSTREAM)
-    world.agree(one)
-    wanted = one.evidence[lost.value] if lost else layer_of(world, one)
-    before.faults.append(Fault(path=f"(GET|HEAD) .*/blobs/{wanted}", status=404))
+def test_a_registry_that_lost_a_blob(distant: Distant, lost: EvidenceKind | None, why: str) -> None:
+    one = distant.built("upstream", Tier.UPSTREAM)
+    distant.agree(one)
+    wanted = one.evidence[lost.value] if lost else layer_of(distant, one)
+    distant.proxy.faults.append(Fault(path=f"(GET|HEAD) .*/blobs/{wanted}", status=404))
     with pytest.raises(GateRefusedError, match=why):
-        world.seal(one)
-    assert world.names("upstream") == {}
-    assert not any(isinstance(record, Reservation) for record in world.records())
-    world.close()
+        distant.seal(one)
+    assert distant.names("upstream") == {}
+    assert not any(isinstance(record, Reservation) for record in distant.records())
 
 
 def layer_of(world: SealWorld, one: Candidate) -> Digest:
     parsed = parse(world.registry().manifest(one.repository.at(one.digest)))
     assert isinstance(parsed, Manifest)
     return parsed.layers[0].digest
-
-
-class Distant(SealWorld):
-    """A world that speaks to its registry through a proxy that fails on order."""
-
-    proxy: FaultyRegistry
-
-
-@pytest.fixture(scope="module")
-def distant(tmp_path_factory: pytest.TempPathFactory, running: RunningRegistry) -> Iterator[Distant]:
-    with faulty_registry(running.host) as proxy:
-        made = Distant(tmp_path_factory.mktemp("distant"), proxy.host, path="distant")
-        made.proxy = proxy
-        yield made
-        made.close()
 
 
 FAULTS = {
