@@ -31,6 +31,9 @@ import are refused. Interrupted anywhere, the same command completes it.""",
     verb.add_argument(
         "--plan", "--dry-run", action="store_true", help="show what would be done; change and record nothing"
     )
+    verb.add_argument(
+        "--no-diff", action="store_true", help="do not read both images to show what differs: quicker"
+    )
     _access(verb)
     _fleet(verb)
     _unsafe(verb)
@@ -80,7 +83,9 @@ def _unsafe(verb: Parser) -> None:
         "--unsafe-pools", action="store_true", help="go on although a ZFS pool could not be imported"
     )
     verb.add_argument(
-        "--unsafe-unverified", action="store_true", help="go on although the release does not verify"
+        "--unsafe-unverified",
+        action="store_true",
+        help="go on although the release does not verify; a host goes on even where the registry is down",
     )
     verb.add_argument(
         "--unsafe-offline",

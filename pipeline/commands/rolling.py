@@ -56,6 +56,7 @@ def _one(parts: Parts) -> int:
         return 0
     done = verb.rollback(way, rolling, why=options.why, show=_shower())
     render.show_outcome(done, console=console(), as_json=options.json)
+    verb.require_moved(done)
     return 0
 
 
@@ -121,7 +122,7 @@ def _rolling(parts: Parts) -> Rolling:
         ledger=ledger,
         store=_stores(parts),
         verifier=_verifier(parts, ledger),
-        comparer=_comparer(parts),
+        comparer=None if options.no_diff else _comparer(parts),
         reach=_reach(parts),
         waiting=Waiting(reboot_seconds=options.reboot_timeout, sleep=pause),
         clock=parts.clock,

@@ -24,6 +24,7 @@ from pipeline.domain.hostcontrol.rollback import (
 )
 from pipeline.domain.hostcontrol.state import HostState, System
 from pipeline.domain.hostcontrol.wayback import WayBack
+from pipeline.domain.lineage import CHANNEL
 from pipeline.domain.release import Seal
 from pipeline.domain.text import plain
 
@@ -91,7 +92,10 @@ def plan_lines(plan: RollbackPlan) -> Iterator[Line]:
     for problem in plan.problems:
         yield f"  DOES NOT VERIFY: {problem}", "bold red"
     held = "nothing" if plan.channel is None else str(plan.channel)
-    yield ("  the channel stays" if not plan.moves else f"  the channel moves, from {held}"), ""
+    if plan.down:
+        yield f"  THE CHANNEL IS NOT MOVED, run this again when the registry answers: {plan.down}", "bold red"
+    else:
+        yield ("  the channel stays" if not plan.moves else f"  the channel moves, from {held}"), ""
     yield from _host_lines(plan)
     yield from _change_lines(plan)
     for warning in plan.warnings:
@@ -112,6 +116,8 @@ def outcome_lines(outcome: RollbackOutcome) -> Iterator[Line]:
 def _result(outcome: RollbackOutcome) -> str:
     seal = outcome.plan.seal
     channel = "the channel was moved" if outcome.moved else "the channel was there"
+    if outcome.plan.down:
+        channel = "the channel was NOT moved (run this again when the registry answers)"
     host = "the host was not asked"
     if outcome.state is not None:
         host = "the host runs it" if not outcome.steps else "the host was switched and runs it"
@@ -177,9 +183,10 @@ def plan_json(plan: RollbackPlan) -> dict[str, Any]:
         "verifies": not plan.problems,
         "problems": list(plan.problems),
         "channel": {
-            "tag": str(seal.repository.tagged("current")),
+            "tag": str(seal.repository.tagged(CHANNEL)),
             "names": None if plan.channel is None else str(plan.channel),
             "moves": plan.moves,
+            "down": plan.down or None,
         },
         "runs": None if plan.runs is None else str(plan.runs),
         "changes": None if plan.changes is None else _changes_json(plan.changes),

@@ -43,7 +43,7 @@ class Whole:
     Attributes:
         data: The bytes of its manifest or index.
         platforms: Digests of the manifests that an index lists.
-        missing: What the registry does not have of it, one piece a line.
+        missing: What the registry lacks of it, one piece a line.
     """
 
     data: bytes
@@ -70,7 +70,7 @@ def look_at(store: ChannelStore, ref: ImageRef) -> Whole:
         try:
             inner = parse(store.manifest(ref.repository.at(child.digest)), f"the manifest {child.digest}")
         except NotFoundError:
-            missing.append(f"the manifest {child.digest}")
+            missing.append(f"the registry lacks the manifest {child.digest}")
             continue
         if isinstance(inner, Manifest):
             found[child.digest] = inner
@@ -78,7 +78,9 @@ def look_at(store: ChannelStore, ref: ImageRef) -> Whole:
     blobs = sorted({blob for part in parts for blob in _blobs(part)})
     with ThreadPoolExecutor(max_workers=_JOBS, thread_name_prefix="blobs") as pool:
         there = pool.map(lambda blob: store.has_blob(ref.repository, blob), blobs)
-        missing += [f"the blob {blob}" for blob, held in zip(blobs, there, strict=True) if not held]
+        missing += [
+            f"the registry lacks the blob {blob}" for blob, held in zip(blobs, there, strict=True) if not held
+        ]
     return Whole(data=data, platforms=frozenset(found), missing=tuple(missing))
 
 

@@ -2,7 +2,9 @@
 
 Rules:
 1. The target is a release that was not yanked, that verifies, and of which the registry still has every
-   piece. Only `Unsafe.unverified` goes on without the last two, and every problem is told all the same.
+   piece. Only `Unsafe.unverified` goes on without the last two, and every problem is told all the same; with
+   access to a host it goes on even where the registry is down, for the host may have the image: the channel
+   is then left, and what updates the host is masked.
 2. What a person should know is told before anything is done: what differs, what does not come back, which
    data an older version may not read. What cannot be had of that is told too, and stops nothing.
 3. Order: record that it is wanted, move the channel by digest, record that, then the host. Killed anywhere,
@@ -31,7 +33,7 @@ from pipeline.domain.image import Digest, ImageRef, Repository
 from pipeline.domain.lineage import CHANNEL, Lineage
 from pipeline.domain.record import Record, require_text
 from pipeline.domain.release import Deployment, Seal, Step
-from pipeline.errors import GateRefusedError, LedgerRemoteError, PipelineError
+from pipeline.errors import GateRefusedError, LedgerRemoteError, PipelineError, RegistryError
 from pipeline.verbs.channel import ChannelStore, Whole, channel_of, look_at, move_channel, require_channel
 from pipeline.verbs.host_journal import HostJournal, HostOrder
 from pipeline.verbs.hosts import HostDriver, HostOutcome, HostPlan, Waiting, plan_host, switch_host
@@ -109,11 +111,11 @@ class Rolling:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Prepared:
-    """A plan with what carries it out: the host's order, and the release as the registry has it."""
+    """A plan with what carries it out: the host's order, and the bytes of the release's manifest."""
 
     plan: RollbackPlan
     order: HostOrder
-    whole: Whole
+    data: bytes
 
 
 class OpenLedger:
@@ -184,11 +186,9 @@ def plan_rollback(way: Way, parts: Rolling, *, why: str, stage: Stage | None = N
     seal = way.seal
     ref = seal.repository.at(seal.digest)
     say(f"looking at {ref}")
-    store = parts.store(seal.repository)
-    whole = look_at(store, ref)
-    order = order_of(way, why, whole.platforms)
-    problems = (*(f"the registry lacks {one}" for one in whole.missing), *_verified(seal, parts))
-    held = channel_of(store, seal.repository)
+    found = _found(ref, parts)
+    order = order_of(way, why, found.whole.platforms, down=bool(found.down))
+    problems = (*found.whole.missing, *_verified(seal, parts))
     recorded = parts.ledger.lineage.channel(way.name)
     host = _host_plan(order, parts, say)
     say("comparing it with what runs")
@@ -199,8 +199,10 @@ def plan_rollback(way: Way, parts: Rolling, *, why: str, stage: Stage | None = N
         left=way.left,
         why=why,
         problems=problems,
-        channel=held,
-        moves=held != seal.digest or recorded is None or recorded.digest != seal.digest,
+        channel=found.channel,
+        moves=not found.down
+        and (found.channel != seal.digest or recorded is None or recorded.digest != seal.digest),
+        down=found.down,
         runs=runs,
         changes=changes,
         unknown=unknown,
@@ -209,7 +211,7 @@ def plan_rollback(way: Way, parts: Rolling, *, why: str, stage: Stage | None = N
         steps=() if host is None else host.steps,
         by_hand={} if parts.reach is not None else {one: by_hand(one, order.target) for one in System},
     )
-    return Prepared(plan=plan, order=order, whole=whole)
+    return Prepared(plan=plan, order=order, data=found.whole.data)
 
 
 def carry_out(prepared: Prepared, parts: Rolling, *, stage: Stage | None = None) -> RollbackOutcome:
@@ -252,13 +254,26 @@ def rollback(
         return carry_out(prepared, parts, stage=stage)
 
 
+def require_moved(outcome: RollbackOutcome) -> None:
+    """Let a rollback pass whose channel names the release.
+
+    Raises:
+        RegistryError: The registry could not be asked, and only the host was switched.
+    """
+    if outcome.plan.down:
+        raise RegistryError(
+            f"{outcome.plan.host} was switched, but its channel was not moved: {outcome.plan.down}",
+            hint="run the same command again when the registry answers",
+        )
+
+
 def _move(prepared: Prepared, parts: Rolling, journal: HostJournal, say: Callable[[str], None]) -> None:
     seal, order = prepared.plan.seal, prepared.order
     ref, store = seal.repository.at(seal.digest), parts.store(seal.repository)
     journal.begin(order)
     parts.on_step("wanted")
     say(f"{ref.repository.tagged(CHANNEL)} goes to v{seal.version}")
-    move_channel(store, ref, prepared.whole.data)
+    move_channel(store, ref, prepared.data)
     parts.on_step("moved")
     journal.note(order, Step.CHANNEL)
     parts.on_step("recorded")
@@ -300,8 +315,36 @@ def _verified(seal: Seal, parts: Rolling) -> tuple[str, ...]:
         return (f"it could not be verified: {error.message}",)
 
 
-def order_of(way: Way, why: str, platforms: frozenset[Digest] = frozenset()) -> HostOrder:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Found:
+    """What the registry has: the release, what the channel names, and why it could not be asked."""
+
+    whole: Whole
+    channel: Digest | None = None
+    down: str = ""
+
+
+def _found(ref: ImageRef, parts: Rolling) -> _Found:
+    store = parts.store(ref.repository)
+    try:
+        return _Found(whole=look_at(store, ref), channel=channel_of(store, ref.repository))
+    except RegistryError as error:
+        if not parts.unsafe.unverified or parts.reach is None:
+            raise
+        lost = (f"the registry cannot be asked: {error.message}",)
+        return _Found(whole=Whole(data=b"", platforms=frozenset(), missing=lost), down=error.message)
+
+
+def order_of(
+    way: Way, why: str, platforms: frozenset[Digest] = frozenset(), *, down: bool = False
+) -> HostOrder:
     """Return where a host shall go, as its driver and the record take it.
+
+    Args:
+        way: Which host, which release.
+        why: The reason.
+        platforms: Digests of the manifests that an index lists.
+        down: Whether the registry cannot be asked, so that nobody knows what its channel names.
 
     Raises:
         UsageError: A name does not do.
@@ -314,7 +357,7 @@ def order_of(way: Way, why: str, platforms: frozenset[Digest] = frozenset()) -> 
         digest=seal.digest,
         version=seal.version,
         platforms=platforms,
-        channel=seal.repository.tagged(CHANNEL),
+        channel=None if down else seal.repository.tagged(CHANNEL),
         zfs=way.zfs,
     )
     before = None if left is None else Release(version=left.version, digest=left.digest)
@@ -339,8 +382,10 @@ def _running(way: Way, host: HostPlan | None) -> ImageRef | None:
 def _compared(runs: ImageRef | None, wanted: ImageRef, parts: Rolling) -> tuple[WayBack | None, str]:
     if runs is None:
         return None, "what runs is not known"
-    if runs.digest == wanted.digest or parts.comparer is None:
+    if runs.digest == wanted.digest:
         return None, ""
+    if parts.comparer is None:
+        return None, "it was not looked at (--no-diff)"
     try:
         return way_back(parts.comparer(runs, wanted)), ""
     except PipelineError as error:

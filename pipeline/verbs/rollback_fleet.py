@@ -18,7 +18,7 @@ from pipeline.domain.hostcontrol.rollback import (
 )
 from pipeline.errors import HostError, PipelineError, UsageError
 from pipeline.verbs.host_journal import HostOrder
-from pipeline.verbs.rollback import Rolling, order_of, plan_rollback, rollback
+from pipeline.verbs.rollback import Rolling, order_of, plan_rollback, require_moved, rollback
 from pipeline.verbs.rollback_target import Way
 from pipeline.verbs.rollout import HostReport, Waves, roll_out
 
@@ -98,8 +98,11 @@ def require_done(outcome: FleetOutcome) -> None:
 
     Raises:
         HostError: Some are not; each is named.
+        RegistryError: All are, but a channel could not be moved.
     """
     if outcome.done:
+        for one in outcome.outcomes:
+            require_moved(one)
         return
     failed = [f"{one.name}: {one.error.message}" for one in outcome.failed]
     left = [f"{name}: not begun" for name in outcome.left]

@@ -11,7 +11,7 @@ import pytest
 from faultyregistry import Fault, faulty_registry
 from hostmachine import TIMER, machine_state
 from records import seal, yank
-from registries import RunningRegistry, running_registry
+from registries import RunningRegistry, free_port, running_registry
 from rollbackworld import WHY, Silent, World, in_a_process, instance
 
 from images import index_of, push, tiny_image
@@ -27,7 +27,7 @@ from pipeline.errors import (
     RegistryError,
 )
 from pipeline.verbs.hosts import HostDriver
-from pipeline.verbs.rollback import Rolling, Unsafe, plan_rollback
+from pipeline.verbs.rollback import Rolling, Unsafe, plan_rollback, require_moved
 from pipeline.verbs.rollback_fleet import plan_fleet, require_done, rollback_fleet
 from pipeline.verbs.rollback_target import Ways
 from pipeline.verbs.rollout import Waves
@@ -98,6 +98,7 @@ def test_a_plan_changes_and_records_nothing(world: World) -> None:
     assert plan.moves
     assert any("/var" in one for one in plan.warnings)
     assert "is gone" in plan.unknown, "a difference that cannot be had is told"
+    assert "--no-diff" in planned(world, world.rolling(comparer=None)).unknown
     unmoved(world)
     state, now = json.loads(before), json.loads(world.host_file("web1").read_text())
     assert {**state, "log": 0} == {**now, "log": 0}
@@ -269,6 +270,23 @@ def test_a_remote_that_is_down_stops_it_unless_told_and_records_wait(world: Worl
     assert world.steps() == []
     book.send_kept()
     assert world.steps() == ["wanted v2.0.0", "channel v2.0.0"]
+
+
+def test_where_the_registry_is_down_a_host_goes_back_to_what_it_has_only_when_told(world: World) -> None:
+    dead = world.store(f"127.0.0.1:{free_port()}")
+    down: Any = {"host": True, "store": lambda _: Elsewhere(dead, dead.host)}
+    with pytest.raises(RegistryError):
+        world.roll("web1", "v2.0", world.rolling(**down))
+    assert world.steps() == []
+    done = world.roll("web1", "v2.0", world.rolling(**down, unsafe=Unsafe(unverified=True)))
+    assert (done.moved, world.runs()) == (False, str(world.digest("2.0.0")))
+    with pytest.raises(RegistryError, match="its channel was not moved"):
+        require_moved(done)
+    assert any("cannot be asked" in one for one in done.plan.problems)
+    assert not world.machine().state["timers"][TIMER]["active"], "the channel still names what was left"
+    unmoved(world, tuple(f"{step} v2.0.0" for step in ("wanted", "staged", "booted")))
+    assert world.roll("web1", "v2.0", world.rolling(host=True)).moved
+    assert world.steps()[3:] == ["wanted v2.0.0", "channel v2.0.0", "booted v2.0.0"]
 
 
 def test_a_host_that_fails_leaves_a_record_and_the_channel_where_it_goes(world: World) -> None:

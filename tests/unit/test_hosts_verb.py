@@ -9,7 +9,7 @@ import pytest
 from hostfakes import MemoryAccess, MemoryLedger, driver, journal, on, order, waiting
 from hostmachine import REPOSITORY, TIMER, Machine, State, digest, entry, fresh, machine_state
 
-from pipeline.domain.hostcontrol.plan import Action, at_target
+from pipeline.domain.hostcontrol.plan import Action, PlanStep, at_target
 from pipeline.domain.hostcontrol.state import HostState
 from pipeline.domain.release import Deployment
 from pipeline.errors import HostError, ToolFailedError
@@ -97,6 +97,19 @@ def test_a_failed_switch_gives_the_timer_back_and_is_recorded() -> None:
     machine.state["switch_fails"] = False
     switch(machine, ledger, order(1))
     assert ledger.steps == ["wanted", "failed", "wanted", "staged", "booted"]
+
+
+def test_a_run_that_is_interrupted_gives_the_timer_back() -> None:
+    machine, ledger = Machine(machine_state("bootc", 3, 2)), MemoryLedger()
+
+    def interrupted(step: PlanStep) -> None:
+        if step.action is Action.SWITCH:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        switch(machine, ledger, order(1), on_step=interrupted)
+    assert machine.state["timers"][TIMER]["active"] is True
+    assert ledger.steps == ["wanted"], "the same command goes on"
 
 
 def test_a_host_that_does_not_come_back_is_told_and_recorded() -> None:

@@ -51,7 +51,7 @@ def test_waves_begin_small() -> None:
 
 def test_all_hosts_are_switched_and_recorded() -> None:
     fleet = Fleet()
-    seen: list[HostReport] = []
+    seen: list[HostReport[HostOutcome]] = []
     found = roll_out(ORDERS, fleet.switch, waves=Waves(first=2, size=4), on_host=seen.append)
     assert [one.order.host for one in found.hosts] == [one.host for one in ORDERS]
     assert all(one.outcome for one in found.hosts)
@@ -79,8 +79,10 @@ def test_an_interruption_is_no_failure_of_a_host() -> None:
     def ended(_: HostOrder) -> HostOutcome:
         raise InterruptedRunError("ended", hint="run it again")
 
+    stopped: list[str] = []
     with pytest.raises(InterruptedRunError):
-        roll_out(ORDERS, ended, waves=Waves())
+        roll_out(ORDERS, ended, waves=Waves(), stop=lambda: stopped.append("the others"))
+    assert stopped == ["the others"]
 
 
 @pytest.mark.parametrize("wrong", [{"first": 0}, {"size": 0}, {"failures": -1}])

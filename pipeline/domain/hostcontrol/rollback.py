@@ -27,6 +27,7 @@ class RollbackPlan:
         problems: Why the release does not verify; nothing when it does.
         channel: What the channel names now, None without one.
         moves: Whether the channel has to be moved, or a move recorded.
+        down: Why the registry cannot be asked, so that the channel stays for now; "" when it can.
         runs: What the release was compared with, None when nothing is known to run.
         changes: What differs, None when nothing does or that could not be had.
         unknown: Why it could not be had, or "".
@@ -42,6 +43,7 @@ class RollbackPlan:
     problems: tuple[str, ...] = ()
     channel: Digest | None = None
     moves: bool = True
+    down: str = ""
     runs: ImageRef | None = None
     changes: WayBack | None = None
     unknown: str = ""
