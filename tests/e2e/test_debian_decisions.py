@@ -15,42 +15,13 @@ from e2e.conftest import Demo, command
 
 pytestmark = [pytest.mark.e2e, pytest.mark.engine]
 
-APPROVAL = """
-[approval]
-outsiders = [{outsiders}]
-[approval.people]
-ada = ["ada@example.org"]
-[approval.roles]
-managers = ["ada"]
-[approval.rules.instance]
-people = [{{ at_least = 1, role = "managers" }}]
-"""
-
-
-def git(folder: Path, *words: str) -> str:
-    person = ("-c", "user.name=demo", "-c", "user.email=demo@localhost")
-    done = subprocess.run(["git", *person, *words], cwd=folder, capture_output=True, text=True, check=True)
-    return done.stdout
-
 
 @pytest.fixture
 def repository(demo: Demo, tmp_path: Path) -> tuple[Path, Path]:
-    """A copy of the demo's image repository in which Ada may approve hosts, and her key."""
-    if shutil.which("ssh-keygen") is None:
-        pytest.fail("ssh-keygen is not installed; install it: apt-get install openssh-client")
-    folder, key = tmp_path / "copy", tmp_path / "ada"
+    """A copy of the demo's image repository, in which Ada may approve, and her key."""
+    folder = tmp_path / "copy"
     shutil.copytree(demo.folder, folder, symlinks=True)
-    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(key)], check=True)
-    public = " ".join(key.with_name("ada.pub").read_text().split()[:2])
-    (folder / "images/keys/allowed_signers").write_text(f"ada@example.org {public}\n")
-    record = records(folder, "candidate")[-1]
-    names = [record["builder"]["identity"], record["author"], "demo", "demo@localhost"]
-    settings = folder / "images/pipeline.toml"
-    outsiders = ", ".join(json.dumps(name) for name in dict.fromkeys(names))
-    settings.write_text(settings.read_text() + APPROVAL.format(outsiders=outsiders))
-    git(folder, "add", "images")
-    git(folder, "commit", "-qm", "Say who may approve")
-    return folder, key
+    return folder, demo.state / "ada"
 
 
 def records(folder: Path, kind: str) -> list[Any]:

@@ -72,9 +72,9 @@ class World:
     registry: Registry
     proxy: FaultyRegistry
     base: BaseImage
-    folder: Path
     keys: Mapping[str, tuple[Path, Path]]
     engine: Noting
+    snapshots: Snapshots
 
     @property
     def prefix(self) -> str:
@@ -107,10 +107,8 @@ class World:
         return ref
 
     def host_pull(self, *, stand_in: ImageRef | None = None) -> SkopeoHostPull:
-        snapshots = Snapshots(TocStore(self.folder / "layers"), self.registry)
-
         def opened(refs: Sequence[ImageRef]) -> Sequence[LayeredSnapshot]:
-            return snapshots.open(*(load_base(ref, self.registry) for ref in refs))
+            return self.snapshots.open(*(load_base(ref, self.registry) for ref in refs))
 
         return SkopeoHostPull(
             self.engine,
@@ -129,14 +127,22 @@ def beside(demo: Demo, storage: Path) -> None:
     there, here = demo.state / "registry/data/docker/registry/v2", storage / "docker/registry/v2"
     here.mkdir(parents=True)
     shutil.copytree(there / "repositories/os/debian/base", here / "repositories/os/debian/base")
-    shutil.copytree(there / "blobs", here / "blobs", copy_function=os.link)
+    shutil.copytree(there / "blobs", here / "blobs", copy_function=linked)
+
+
+def linked(source: str, target: str) -> None:
+    """Let a file have a second name; copy it where that is another file system."""
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copyfile(source, target)
 
 
 @pytest.fixture(scope="module")
 def world(demo: Demo, tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     folder = tmp_path_factory.mktemp("pulls")
     beside(demo, folder / "registry/storage")
-    shutil.copytree(demo.folder / ".pipeline/cache/layers", folder / "layers", copy_function=os.link)
+    shutil.copytree(demo.folder / ".pipeline/cache/layers", folder / "layers", copy_function=linked)
     record = candidates(demo, "base")[-1]
     with running_registry(folder / "registry") as running, faulty_registry(running.host) as proxy:
         registry = Registry(proxy.host, insecure=True, patience=Patience(attempts=1))
@@ -148,7 +154,14 @@ def world(demo: Demo, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Worl
         engine = Noting(Processes(environment=os.environ), profile)
         keys = {name: key_pair(folder, name) for name in ("one", "two", "stranger")}
         try:
-            yield World(registry=registry, proxy=proxy, base=base, folder=folder, keys=keys, engine=engine)
+            yield World(
+                registry=registry,
+                proxy=proxy,
+                base=base,
+                keys=keys,
+                engine=engine,
+                snapshots=Snapshots(TocStore(folder / "layers"), registry),
+            )
         finally:
             registry.close()
             for ref in engine.pulled:

@@ -84,7 +84,10 @@ def project(demo: Demo, tmp_path: Path) -> Iterator[Project]:
     with serve(publishing(jwks()), trusted) as gitlab:
         outsiders = ", ".join(json.dumps(name) for name in dict.fromkeys(names))
         settings = folder / "images/pipeline.toml"
-        settings.write_text(settings.read_text() + RULES.format(outsiders=outsiders, issuer=gitlab.url))
+        settings.write_text(
+            settings.read_text().partition("\n[approval]\n")[0]
+            + RULES.format(outsiders=outsiders, issuer=gitlab.url)
+        )
         for words in (("add", "images"), ("commit", "-qm", "Say who may approve in a job")):
             subprocess.run(["git", *PERSON, *words], cwd=folder, check=True)
         yield Project(folder=folder, gitlab=gitlab, trusted=trusted, run=host["run"])
