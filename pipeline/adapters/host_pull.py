@@ -6,6 +6,8 @@ takes whatever lies there by name as copied already; sparse files stand there fo
 What is fetched for real, and checked by skopeo, is manifest, signatures, config and topmost layer; that the
 registry has the other layers is asked of it by HEAD. A copy back into the repository would move no byte
 either, but asks for the right to write, which no host has, and would write the signatures' tag again.
+Measured on a 600 MB image: ten requests and a few kilobytes beside the host's own layer; a tenth of a second
+for each pull, beside the half that a container takes.
 
 Rules:
 1. A container of the consumer answers. It answers for other consumers too where their images differ from its
