@@ -22,7 +22,8 @@ if TYPE_CHECKING:
     from pipeline.domain.image import ImageRef, Repository
     from pipeline.verbs.channel import ChannelStore
     from pipeline.verbs.hosts import HostDriver
-    from pipeline.verbs.rollback import OpenLedger, Rolling, Verifier
+    from pipeline.verbs.rollback import Rolling, Verifier
+    from pipeline.verbs.rollback_ledger import OpenLedger
     from pipeline.verbs.rollback_target import Ways
 
 
@@ -106,7 +107,8 @@ def _require_template(text: str | None) -> None:
 
 def _rolling(parts: Parts) -> Rolling:
     from pipeline.verbs.hosts import Waiting  # noqa: PLC0415
-    from pipeline.verbs.rollback import OpenLedger, Rolling, Unsafe  # noqa: PLC0415
+    from pipeline.verbs.rollback import Rolling, Unsafe  # noqa: PLC0415
+    from pipeline.verbs.rollback_ledger import OpenLedger  # noqa: PLC0415
 
     options = parts.options
     unsafe = Unsafe(
