@@ -12,6 +12,7 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import is_dataclass
 from enum import StrEnum
+from functools import cache
 from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
 from cattrs import BaseConverter, Converter
@@ -124,6 +125,7 @@ def _mapping(kind: Any, converter: BaseConverter) -> Callable[[Any, Any], dict[s
     return structure
 
 
+@cache
 def _dataclass(kind: Any, converter: BaseConverter) -> Callable[[Any, Any], Any]:
     for one in get_type_hints(kind).values():
         if isinstance(one, type) and issubclass(one, StrEnum):
