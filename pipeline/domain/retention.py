@@ -103,6 +103,9 @@ class Images:
         self._now = now
         self._lineage = Lineage(records)
         self._candidates = [one for one in records if isinstance(one, Candidate)]
+        self._built: dict[Digest, dt.datetime] = {}
+        for one in self._candidates:
+            self._built[one.digest] = max(one.time, self._built.get(one.digest, one.time))
         self._why: dict[Digest, list[str]] = {}
         for digest, reason in (
             *self._newest_releases(), *self._of_hosts(hosts), *self._of_candidates(),
@@ -180,7 +183,7 @@ class Images:
         return f"a candidate of {self._age(digest).days} days; they stay {self._limits.candidate_days}"
 
     def _age(self, digest: Digest) -> dt.timedelta:
-        return self._now - max(one.time for one in self._candidates if one.digest == digest)
+        return self._now - self._built[digest]
 
     def _note(self, digest: Digest, reason: str) -> None:
         self._why.setdefault(digest, []).append(reason)

@@ -49,7 +49,7 @@ def copy(parcels: Sequence[Parcel], parts: CopyParts) -> CopyResult:
                 load = _load(parcel, parts, pool)
                 stage.note(f"{len(load.missing)} of {len(load.blobs())} blobs to send")
                 if not parts.dry_run:
-                    send_blobs(load, parts, pool, known)
+                    send_blobs(load, parts, pool, known, stage.line)
                     write(load, parts)
             bytes_sent += sum(blob.size for blob in load.missing)
             done.append(_told(load))

@@ -7,7 +7,7 @@ after; signatures and lists over there that others have added to are never lost.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor
 
 from pipeline.domain.artifact import fallback_tag, index_entry, merged_index, without_entries
@@ -38,8 +38,18 @@ def _resolved(target: CopyTarget, ref: ImageRef) -> Digest | None:
         return None
 
 
-def send_blobs(load: Load, parts: CopyParts, pool: Executor, known: dict[Digest, Repository]) -> None:
-    """Send what is missing, on threads; `known` is where blobs already lie over there."""
+def send_blobs(
+    load: Load, parts: CopyParts, pool: Executor, known: dict[Digest, Repository], tell: Callable[[str], None]
+) -> None:
+    """Send what is missing, on threads.
+
+    Args:
+        load: The release.
+        parts: What copying is done with.
+        pool: The threads.
+        known: Where blobs already lie over there; added to.
+        tell: Told how far it is.
+    """
     target, source = load.target, load.parcel.source
 
     def send(blob: Descriptor) -> None:
@@ -51,8 +61,8 @@ def send_blobs(load: Load, parts: CopyParts, pool: Executor, known: dict[Digest,
             target, blob.digest, blob.size, lambda: parts.source.stream_blob(source, blob.digest)
         )
 
-    for _ in pool.map(send, load.missing):
-        pass
+    for number, _ in enumerate(pool.map(send, load.missing), 1):
+        tell(f"{number} of {len(load.missing)} blobs are there")
     known |= dict.fromkeys((blob.digest for blob in load.blobs()), target)
 
 

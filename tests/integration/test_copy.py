@@ -17,14 +17,17 @@ from typing import Any
 import pytest
 from cosigntool import attest, cosign_program, key_pair, sign
 from faultyregistry import Fault, FaultyRegistry, faulty_registry
+from memoryregistry import memory_registry
 from records import NOON, yank
 from registries import RunningRegistry, running_registry
 from retentionworld import QUICK, SILENT, World
 
 from images import push, spelled, tiny_image
 from pipeline.adapters.ocilayout import PARENT, OciLayout
+from pipeline.adapters.referrers import Referrers
 from pipeline.adapters.registry import Registry
-from pipeline.domain.artifact import fallback_tag
+from pipeline.domain.artifact import artifact_of, fallback_tag
+from pipeline.domain.evidence import Evidence, EvidenceKind
 from pipeline.domain.image import Digest, Repository, Tier
 from pipeline.domain.lineage import Lineage
 from pipeline.domain.oci import digest_of
@@ -42,6 +45,7 @@ from pipeline.verbs.copy import copy
 from pipeline.verbs.copy_folder import parcels_in
 from pipeline.verbs.copy_parts import CopyParts, CopySource, CopyTarget
 
+SBOM, GATES = EvidenceKind.SBOM, EvidenceKind.GATES
 WEB, BASE = "debian/web-1", "debian/base"
 
 
@@ -455,6 +459,31 @@ def test_yanked_releases_are_not_copied(site: Site) -> None:
         parcels_of(records, WEB, ["1.1.0"], every=True, parents=False)
     with pytest.raises(NotFoundError):
         parcels_of(records, "debian/web-9", (), every=False, parents=False)
+
+
+@pytest.mark.parametrize("api_over_there", [True, False])
+def test_what_only_the_referrers_api_tells_of_is_copied_too(
+    far: RunningRegistry, *, api_over_there: bool
+) -> None:
+    """A registry without that API gets the list that tells of it there."""
+    with memory_registry(api=True, page=1) as near, memory_registry(api=True) as other:
+        source, repository = client(near.host), Repository(registry=near.host, path="os/debian/web-1")
+        digest = push(source, repository, tiny_image(), "v1.0.0")
+        store = Referrers(source, jitter=lambda: 0.5, pause=lambda _: None)
+        subject = source.resolve(repository.at(digest))
+        documents = [Evidence(kind=kind, data=kind.value.encode()) for kind in (SBOM, GATES)]
+        artifacts = [artifact_of(subject, one, NOON) for one in documents]
+        store.store(repository, digest, artifacts)
+        assert source.tags(repository) == ("v1.0.0",)
+        parcel = Parcel(name=WEB, version="1.0.0", digest=digest, source=repository)
+        host = other.host if api_over_there else far.host
+        there, target = client(host), at(host)(WEB)
+        run((parcel,), source, there, at(host))
+        found = Referrers(there, jitter=lambda: 0.5, pause=lambda _: None).entries(target, digest)
+        assert {one.digest for one in found.entries} == {one.digest for one in artifacts}
+        for one in artifacts:
+            complete(there, target, one.digest)
+        assert (fallback_tag(digest) in there.tags(target)) is not api_over_there
 
 
 def test_releases_that_were_pruned_are_left_out_or_told_of(site: Site) -> None:
