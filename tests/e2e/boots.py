@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from e2e.conftest import Demo
-from e2e.images import kernel_of, mounted, podman, pulled
+from e2e.demoimages import kernel_of, mounted, podman, pulled
 from e2e.machine import booted
 
 from pipeline.domain.boot.result import BootResult

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from e2e.boots import Boots, changed
 from e2e.conftest import Demo
-from e2e.images import kernel_of, pulled
+from e2e.demoimages import kernel_of, pulled
 from e2e.machine import booted
 
 from pipeline.domain.boot.cpio import Added, archive

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from e2e.conftest import Demo, command
-from e2e.images import newest
+from e2e.demoimages import newest
 
 pytestmark = [pytest.mark.e2e, pytest.mark.engine]
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 from e2e.conftest import Demo
-from e2e.images import mounted, newest, podman, pulled
+from e2e.demoimages import mounted, newest, podman, pulled
 
 pytestmark = [pytest.mark.e2e, pytest.mark.engine]
 

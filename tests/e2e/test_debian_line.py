@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 from e2e.conftest import Demo, command
-from e2e.images import candidates, podman
+from e2e.demoimages import candidates, podman
 
 from pipeline.adapters.tree import MountedTree
 from pipeline.domain.kmod import parse_module

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from cosigntool import key_pair, sign
 from e2e.conftest import Demo
-from e2e.images import candidates
+from e2e.demoimages import candidates
 from faultyregistry import Fault, FaultyRegistry, faulty_registry
 from registries import running_registry
 

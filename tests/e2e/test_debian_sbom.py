@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 from e2e.conftest import Demo
-from e2e.images import newest, podman
+from e2e.demoimages import newest, podman
 
 from pipeline.adapters.process import Processes
 from pipeline.adapters.syft import Syft

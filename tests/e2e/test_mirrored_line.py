@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from cosigntool import key_pair, sign
 from e2e.conftest import TOP, Demo, command
-from e2e.images import candidates
+from e2e.demoimages import candidates
 from registries import running_registry
 
 pytestmark = [pytest.mark.e2e, pytest.mark.engine]
