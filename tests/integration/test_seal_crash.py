@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -11,7 +11,7 @@ from registries import RunningRegistry, running_registry
 from sealworld import SealWorld, begin, end
 
 from pipeline.domain.image import Tier
-from pipeline.domain.lineage import CHANNEL
+from pipeline.domain.lineage import CHANNEL, Lineage
 from pipeline.domain.record import Candidate, Record
 from pipeline.domain.release import Reservation, Seal
 from pipeline.errors import SealConflictError
@@ -33,35 +33,42 @@ def world(tmp_path: Path, running: RunningRegistry) -> Iterator[SealWorld]:
     made.close()
 
 
-def require_no_half_release(world: SealWorld, one: Candidate, before: tuple[Record, ...]) -> None:
-    """What is to be seen of a release whose seal was killed: nothing, or what rests on what went before."""
-    records = world.records()
+def require_no_half_release(
+    world: SealWorld, wanted: Sequence[Candidate], before: tuple[Record, ...]
+) -> None:
+    """What is to be seen of releases whose seal was killed: nothing, or what rests on what went before."""
+    records, tags = world.records(), set(world.git_tags())
     assert records[: len(before)] == before
-    reserved = {
-        found.version for found in records if isinstance(found, Reservation) and found.digest == one.digest
-    }
-    sealed = {found.version for found in records if isinstance(found, Seal) and found.digest == one.digest}
-    named = {tag for tag, digest in world.names(one.image).items() if digest == one.digest}
-    versions = {tag[1:] for tag in named if tag.count(".") == 2}
-    assert versions <= reserved
-    moved = {tag for tag in named if tag.count(".") != 2}
-    if moved or sealed:
-        store = world.parts().signed
-        assert read_signed(store, one.repository, one.digest, world.keys_trusted, {}).key is not None
-        assert {f"debian/{one.image}/v{version}" for version in reserved} <= set(world.git_tags())
-    if sealed:
-        assert CHANNEL in moved
+    for one in wanted:
+        mine = [found for found in records if getattr(found, "digest", None) == one.digest]
+        reserved = {found.version for found in mine if isinstance(found, Reservation)}
+        sealed = {found.version for found in mine if isinstance(found, Seal)}
+        named = {tag for tag, digest in world.names(one.image).items() if digest == one.digest}
+        moved = {tag for tag in named if tag.count(".") != 2}
+        assert {tag[1:] for tag in named - moved} <= reserved
+        assert sealed <= reserved
+        if moved or sealed:
+            store = world.parts().signed
+            found = read_signed(store, one.repository, one.digest, world.keys_trusted, {})
+            assert found.key is not None
+            assert {f"debian/{one.image}/v{version}" for version in reserved} <= tags
+        if sealed:
+            assert CHANNEL in moved
 
 
-def require_released(world: SealWorld, one: Candidate) -> None:
-    """Everything of a release is there, once."""
-    [seal] = [found for found in world.seals(one.image) if found.digest == one.digest]
-    store = world.parts().signed
-    found = read_signed(store, one.repository, one.digest, world.keys_trusted, seal.signatures)
-    assert (found.problems, found.notes) == ((), ())
-    assert world.lineage().tags(f"debian/{one.image}") == world.names(one.image)
-    assert seal.git_tag in world.git_tags()
-    assert f"{one.repository}@{one.digest}" in world.verified(seal.git_tag)
+def require_released(world: SealWorld, wanted: Sequence[Candidate]) -> None:
+    """Everything of each release is there, once."""
+    records, tags = world.records(), world.git_tags()
+    lineage, store = Lineage(records), world.parts().signed
+    for one in wanted:
+        [seal] = [found for found in records if isinstance(found, Seal) and found.digest == one.digest]
+        found = read_signed(store, one.repository, one.digest, world.keys_trusted, seal.signatures)
+        assert (found.problems, found.notes) == ((), ())
+        assert lineage.tags(seal.name) == world.names(one.image)
+        assert seal.git_tag in tags
+        assert f"{one.repository}@{one.digest}" in world.verified(seal.git_tag)
+        versions = [release.version for release in lineage.releases(seal.name)]
+        assert versions == [f"1.{number}.0" for number in range(len(versions))]
 
 
 def unlike(moments: list[str]) -> list[tuple[int, str]]:
@@ -95,14 +102,10 @@ def test_killed_at_every_moment_the_same_command_completes(world: SealWorld) -> 
         before = world.records()
         process, said = begin(world, wanted, at=at)
         assert end(process, said) == "killed", moment
-        for one in wanted:
-            require_no_half_release(world, one, before)
+        require_no_half_release(world, wanted, before)
         process, said = begin(world, wanted)
         assert end(process, said) == ("already" if moment == "recorded" else "sealed"), moment
-        for one in wanted:
-            require_released(world, one)
-        versions = [seal.version for seal in world.seals("web-1")]
-        assert versions == [f"1.{number}.0" for number in range(len(versions))]
+        require_released(world, wanted)
 
 
 def test_eight_seals_of_one_image_from_eight_clones(world: SealWorld) -> None:
