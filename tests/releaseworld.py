@@ -30,6 +30,7 @@ from pipeline.adapters.protected_history import ProtectedHistory
 from pipeline.adapters.referrers import Referrers, SignedStore
 from pipeline.adapters.registries import Registries
 from pipeline.adapters.registry import Registry
+from pipeline.adapters.scaffold import ScaffoldFolder, installed_source
 from pipeline.adapters.sshsig import SshKey, SshSignatures
 from pipeline.domain.attestation import Attest
 from pipeline.domain.decision import Approval, Release
@@ -45,6 +46,7 @@ from pipeline.domain.release import Reservation, Seal
 from pipeline.verbs.audit import AuditParts
 from pipeline.verbs.audit_keys import KeyParts
 from pipeline.verbs.evidence import store_evidence
+from pipeline.verbs.init import init
 from pipeline.verbs.signing import SignOrder, sign_images
 from pipeline.verbs.verify_checks import VerifyParts
 
@@ -265,6 +267,18 @@ class ReleaseWorld(World):
         self.ledger().append([seal])
         self.seals[f"{image} {version}"] = seal
         return seal
+
+    def settle(self) -> None:
+        """Put definitions and settings into the checkout, as the command line needs them."""
+        scaffold = self.top.parent / "scaffold"
+        source = ScaffoldFolder(installed_source())
+        init(source, scaffold, line="debian", registry=f"{self.host}/os", insecure=True)
+        (self.images / "keys/release.pub").write_text(self.signer.key.pem)
+        approval = (self.images / "pipeline.toml").read_text()
+        rest = (scaffold / "images/pipeline.toml").read_text()
+        (self.images / "pipeline.toml").write_text(rest + approval)
+        for name in ("images/debian", "Containerfiles"):
+            (scaffold / name).rename(self.top / name)
 
     def write(self, *records: Record) -> None:
         self.ledger().append(records)
