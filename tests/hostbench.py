@@ -1,6 +1,6 @@
 """A host behind a real sshd in a network namespace of its own, for tests of the way onto hosts.
 
-The host's programs are `hostmachine.py`; its boot id is bound over the kernel's in a mount namespace, so that
+The host's programs are `hostprogram.py`; its boot id is bound over the kernel's in a mount namespace, so that
 the very commands of the drivers run unchanged; so is /etc/passwd, for the shell of this machine's root may
 read files that take longer than all the rest. A reboot takes sshd and every connection down and brings them
 back a moment later. Needs root, OpenSSH's server and iproute2.
@@ -21,7 +21,7 @@ import time
 from pathlib import Path
 from typing import Any, Self
 
-import hostmachine
+import hostprogram
 from hostmachine import Machine, State
 
 PROGRAMS = ("bootc", "rpm-ostree", "kairos-agent", "systemctl", "zpool", "pgrep", "reboot")
@@ -34,8 +34,8 @@ mount --bind {folder}/passwd /etc/passwd
 mount -t tmpfs none /run
 mkdir -p /run/sshd /run/initramfs
 ln -s {folder} /run/initramfs/cos-state
-exec {python} -I -S -c 'import sys; sys.path.insert(0, "{tests}"); import hostmachine, pathlib
-hostmachine.begin_sshd(pathlib.Path("{folder}"))'
+exec {python} -I -S -c 'import sys; sys.path.insert(0, "{tests}"); import hostprogram, pathlib
+hostprogram.begin_sshd(pathlib.Path("{folder}"))'
 """
 
 
@@ -147,7 +147,7 @@ class HostBench:
         programs.mkdir()
         for program in PROGRAMS:
             path = programs / program
-            path.write_text(hostmachine.script(self.folder, program))
+            path.write_text(hostprogram.script(self.folder, program))
             path.chmod(0o755)
 
     def _config(self) -> None:
@@ -173,10 +173,15 @@ class HostBench:
         within = ("ip", "netns", "exec", self.name, "ip")
         run(*within, "address", "add", f"{self.address}/30", "dev", inside)
         run(*within, "link", "set", inside, "up")
+        # Without delayed acknowledgements, which cost each connection more time than all it does.
+        net = f"{self._here.rpartition('.')[0]}.{int(self._here.rpartition('.')[2]) - 1}/30"
+        quick = ("proto", "kernel", "scope", "link", "quickack", "1")
+        run("ip", "route", "replace", net, "dev", self._link, "src", self._here, *quick)
+        run(*within, "route", "replace", net, "dev", inside, "src", self.address, *quick)
 
     def _begin(self) -> None:
         script = _INSIDE.format(
-            folder=self.folder, python=sys.executable, tests=Path(hostmachine.__file__).parent
+            folder=self.folder, python=sys.executable, tests=Path(hostprogram.__file__).parent
         )
         run("ip", "netns", "exec", self.name, "unshare", "-m", "sh", "-ec", script)
 

@@ -37,7 +37,8 @@ from pipeline.domain.record import Candidate, Parent, Record, RecordedPins
 from pipeline.domain.release import Deployment, Seal
 from pipeline.errors import NotFoundError, PipelineError
 from pipeline.verbs.hosts import HostDriver, Waiting
-from pipeline.verbs.rollback import OpenLedger, Rolling, Unsafe, rollback
+from pipeline.verbs.rollback import Rolling, Unsafe, rollback
+from pipeline.verbs.rollback_ledger import OpenLedger
 from pipeline.verbs.rollback_target import Ways
 
 WHY = "2.1 loses mail"

@@ -15,10 +15,8 @@ Rules:
 from __future__ import annotations
 
 import datetime as dt
-import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import Protocol
 
 from pipeline.domain.decision import Release
 from pipeline.domain.diff.difference import Difference
@@ -30,13 +28,14 @@ from pipeline.domain.hostcontrol.state import System
 from pipeline.domain.hostcontrol.target import Target
 from pipeline.domain.hostcontrol.wayback import WayBack, way_back, zfs_downgrade
 from pipeline.domain.image import Digest, ImageRef, Repository
-from pipeline.domain.lineage import CHANNEL, Lineage
-from pipeline.domain.record import Record, require_text
-from pipeline.domain.release import Deployment, Seal, Step
-from pipeline.errors import GateRefusedError, LedgerRemoteError, PipelineError, RegistryError
+from pipeline.domain.lineage import CHANNEL
+from pipeline.domain.record import require_text
+from pipeline.domain.release import Seal, Step
+from pipeline.errors import GateRefusedError, PipelineError, RegistryError
 from pipeline.verbs.channel import ChannelStore, Whole, channel_of, look_at, move_channel, require_channel
 from pipeline.verbs.host_journal import HostJournal, HostOrder
 from pipeline.verbs.hosts import HostDriver, HostOutcome, HostPlan, Waiting, plan_host, switch_host
+from pipeline.verbs.rollback_ledger import OpenLedger
 from pipeline.verbs.rollback_target import Way
 
 Verifier = Callable[[Seal], tuple[str, ...]]
@@ -44,23 +43,6 @@ Verifier = Callable[[Seal], tuple[str, ...]]
 
 Comparer = Callable[[ImageRef, ImageRef], Difference]
 """Compares what runs with what is wanted, both by digest."""
-
-_YANKED = "take another release; `pipeline releases` lists them"
-
-
-class RollbackLedger(Protocol):
-    """The ledger; `adapters.ledger.Ledger` is one."""
-
-    def read(self, *, offline: bool = False) -> tuple[Record, ...]:
-        """Return every record, oldest first."""
-
-    def kept(self) -> tuple[Record, ...]:
-        """Return the records that wait here because the remote could not be reached."""
-
-    def append(
-        self, records: Sequence[Record], *, check: Callable[[tuple[Record, ...]], None] | None = None
-    ) -> str:
-        """Write records unless `check` raises on what is there just before."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -116,55 +98,6 @@ class Prepared:
     plan: RollbackPlan
     order: HostOrder
     data: bytes
-
-
-class OpenLedger:
-    """The ledger as a rollback reads and writes it; its records are read once. Safe for threads.
-
-    Args:
-        ledger: The ledger.
-        offline: Whether this clone's copy does where the remote cannot be reached; records then wait here.
-
-    Raises:
-        LedgerError: The ledger is damaged, rewritten or not understood.
-        LedgerRemoteError: The remote cannot be reached, and `offline` is not set.
-    """
-
-    def __init__(self, ledger: RollbackLedger, *, offline: bool = False) -> None:
-        self._ledger = ledger
-        self._lock = threading.Lock()
-        self.cut_off = ""
-        try:
-            self.records = ledger.read()
-        except LedgerRemoteError as error:
-            if not offline:
-                raise
-            self.cut_off = error.message
-            self.records = (*ledger.read(offline=True), *ledger.kept())
-        self.lineage = Lineage(self.records)
-
-    def append(self, records: Sequence[Record]) -> str:
-        """Write records; a wish for a release that was yanked meanwhile is refused with the same write.
-
-        Raises:
-            GateRefusedError: It was.
-            LedgerError, LedgerRaceError, LedgerRemoteError: They could not be written.
-        """
-        with self._lock:
-            return self._append_offline(records) if self.cut_off else self._append(records)
-
-    def _append(self, records: Sequence[Record]) -> str:
-        wishes = [one for one in records if isinstance(one, Deployment) and one.step is Step.WANTED]
-        return self._ledger.append(records, check=_not_yanked(wishes) if wishes else None)
-
-    def _append_offline(self, records: Sequence[Record]) -> str:
-        try:
-            return self._ledger.append(records)
-        except LedgerRemoteError:
-            waiting = {one.id for one in self._ledger.kept()}
-            if not all(one.id in waiting for one in records):
-                raise
-            return ""
 
 
 def plan_rollback(way: Way, parts: Rolling, *, why: str, stage: Stage | None = None) -> Prepared:
@@ -408,18 +341,6 @@ def _warnings(way: Way, host: HostPlan | None, changes: WayBack | None, parts: R
         yield pools
     if parts.unsafe.pools:
         yield "ZFS pools are not looked at: a pool that cannot be imported stays away after the boot"
-
-
-def _not_yanked(wishes: Sequence[Deployment]) -> Callable[[tuple[Record, ...]], None]:
-    def check(there: tuple[Record, ...]) -> None:
-        lineage = Lineage(there)
-        for wish in wishes:
-            releases = [one for one in lineage.releases(wish.name) if one.version == wish.version]
-            yank = lineage.yank_of(releases[0]) if releases else None
-            if yank is not None:
-                raise GateRefusedError(f"{wish.name} v{wish.version} was yanked: {yank.why}", hint=_YANKED)
-
-    return check
 
 
 def _nothing(_: str) -> None:
