@@ -89,7 +89,7 @@ class Copied:
         name, version, digest: The release.
         source, target: From where, to where.
         manifests: Manifests that make it up, all that belongs to it among them.
-        sent, there: Blobs that were sent (or would be), and that were there already.
+        sent, there: Blobs that were sent (or would be), and that the registry over there had already.
         tags: Tags over there that were written, or would be.
     """
 

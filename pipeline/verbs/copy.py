@@ -48,10 +48,13 @@ def copy(parcels: Sequence[Parcel], parts: CopyParts) -> CopyResult:
             with parts.reporter.stage(f"copy {parcel.name} {parcel.tag}") as stage:
                 load = _load(parcel, parts, pool)
                 stage.note(f"{len(load.missing)} of {len(load.blobs())} blobs to send")
-                if not parts.dry_run:
+                if parts.dry_run:
+                    load.mounted |= known.keys()
+                else:
                     send_blobs(load, parts, pool, known, stage.line)
                     write(load, parts)
-            bytes_sent += sum(blob.size for blob in load.missing)
+            known |= dict.fromkeys((blob.digest for blob in load.blobs()), load.target)
+            bytes_sent += sum(blob.size for blob in load.sent)
             done.append(_told(load))
             notes |= dict.fromkeys(_notes(load, parts))
         if not parts.dry_run:
@@ -120,8 +123,8 @@ def _told(load: Load) -> Copied:
         source=load.parcel.source,
         target=load.target,
         manifests=len(load.manifests),
-        sent=len(load.missing),
-        there=len(blobs) - len(load.missing),
+        sent=len(load.sent),
+        there=len(blobs) - len(load.sent),
         tags=tuple(load.tags),
     )
 

@@ -77,7 +77,8 @@ class Load:
         images: Its manifest last; before it, for an index, those of its platforms.
         attached: Signatures, attestations and evidence.
         lists: Lists of referrers.
-        missing: Blobs that are not over there.
+        missing: Blobs that are not in that repository over there.
+        mounted: Those of them that another repository over there had.
         tags: Tags that were written over there.
     """
 
@@ -87,12 +88,18 @@ class Load:
     attached: tuple[Held, ...]
     lists: tuple[Held, ...]
     missing: tuple[Descriptor, ...] = ()
+    mounted: set[Digest] = field(default_factory=set)
     tags: list[str] = field(default_factory=list)
 
     @property
     def manifests(self) -> tuple[Held, ...]:
         """Everything that is not a blob."""
         return (*self.images, *self.attached, *self.lists)
+
+    @property
+    def sent(self) -> tuple[Descriptor, ...]:
+        """The blobs that were sent, or would be."""
+        return tuple(blob for blob in self.missing if blob.digest not in self.mounted)
 
     def blobs(self) -> tuple[Descriptor, ...]:
         """Return every blob once."""

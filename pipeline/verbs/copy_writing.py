@@ -47,7 +47,7 @@ def send_blobs(
         load: The release.
         parts: What copying is done with.
         pool: The threads.
-        known: Where blobs already lie over there; added to.
+        known: Where blobs already lie over there.
         tell: Told how far it is.
     """
     target, source = load.target, load.parcel.source
@@ -56,6 +56,7 @@ def send_blobs(
         parts.on_step(f"blob {blob.digest}")
         near = known.get(blob.digest)
         if near is not None and near != target and parts.target.mount_blob(target, blob.digest, near):
+            load.mounted.add(blob.digest)
             return
         parts.target.put_stream(
             target, blob.digest, blob.size, lambda: parts.source.stream_blob(source, blob.digest)
@@ -63,7 +64,6 @@ def send_blobs(
 
     for number, _ in enumerate(pool.map(send, load.missing), 1):
         tell(f"{number} of {len(load.missing)} blobs are there")
-    known |= dict.fromkeys((blob.digest for blob in load.blobs()), target)
 
 
 def write(load: Load, parts: CopyParts) -> None:
