@@ -17,14 +17,18 @@ from faultyregistry import Fault, faulty_registry
 from ledgers import REF, git
 from records import deployment, yank
 from registries import RunningRegistry, free_port, running_registry
-from releaseworld import TIERS, ReleaseWorld, Restorable, documents_of
+from releaseworld import TIERS, Quiet, ReleaseWorld, Restorable, documents_of
+from sealworld import KeysPull
 from signingkit import FastSigner
-from sshkeys import listed, public
+from sshkeys import PROCESSES, listed, public
 
 from images import push, tiny_image
-from pipeline.adapters.referrers import Referrers
+from pipeline.adapters.authors import GitAuthors
+from pipeline.adapters.gittags import GitTags, Tagging
+from pipeline.adapters.referrers import Referrers, SignedStore
 from pipeline.adapters.registries import Registries
 from pipeline.adapters.registry import Registry
+from pipeline.adapters.sshsig import SshSignatures
 from pipeline.adapters.transport import Patience
 from pipeline.domain.audit import AuditReport, What
 from pipeline.domain.decision import Approval
@@ -37,7 +41,11 @@ from pipeline.domain.signature import signature_manifest, signature_tag, simple_
 from pipeline.errors import LedgerError, NotFoundError, RegistryError, UsageError
 from pipeline.verbs.audit import audit
 from pipeline.verbs.evidence import store_evidence
+from pipeline.verbs.knowing import Knowing
 from pipeline.verbs.reject import reject
+from pipeline.verbs.seal import seal as release
+from pipeline.verbs.seal_parts import SealParts
+from pipeline.verbs.seal_plan import Words
 from pipeline.verbs.verify import verify, verify_release
 
 pytestmark = pytest.mark.engine
@@ -123,6 +131,36 @@ def test_what_was_sealed_as_it_should_verifies_whole(world: ReleaseWorld) -> Non
     assert looked(world).findings == ()
     report = looked(world, deep=True)
     assert (report.findings, report.images, report.releases, report.deep) == ((), 3, 4, True)
+
+
+def test_what_the_seal_itself_makes_verifies(world: ReleaseWorld) -> None:
+    """The other releases here are made by hand; this one by the verb that makes real ones."""
+    one, _ = world.built("web-1", Tier.INSTANCE, on=seal(world, "base 1.0.0"))
+    world.approved(one, "1.2.0")
+    store = SignedStore(world.registry, world.referrers)
+    tagging = Tagging(
+        key=world.keys / "dan", unsigned=False, identity=("Dan", "dan@example.org"), clock=lambda: world.now
+    )
+    parts = SealParts(
+        ledger=world.ledger(),
+        rules=world.rules(),
+        signatures=SshSignatures(PROCESSES),
+        knowing=Knowing(store=world.referrers, authors=GitAuthors(world.images), branch=world.rules()),
+        registry=world.registry,
+        keys=(world.signer.key,),
+        signer=world.signer,
+        signed=store,
+        host_pull=KeysPull(store, (world.signer.key,)),
+        tags=GitTags(world.images, remote="origin", tagging=tagging, processes=PROCESSES),
+        author="Cleo <cleo@example.org>",
+        clock=lambda: world.now,
+        reporter=Quiet(),
+    )
+    made = release([one], Words(), parts)
+    assert [f"{sealed.seal.name} v{sealed.seal.version}" for sealed in made] == [f"{WEB} v1.2.0"]
+    assert verify(WEB, world.verify_parts()).tiers[0].title == f"{WEB} v1.2.0"
+    assert problems(world, WEB) == ""
+    assert looked(world, deep=True).findings == ()
 
 
 @pytest.mark.parametrize(
