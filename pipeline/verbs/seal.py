@@ -22,10 +22,10 @@ from pipeline.domain.lineage import Lineage
 from pipeline.domain.record import Candidate, Record
 from pipeline.domain.release import Seal
 from pipeline.domain.sealing import LEASE, Sealed, TagOrder
-from pipeline.errors import GateRefusedError, NotFoundError, RegistryError, SealConflictError, SignatureError
+from pipeline.errors import GateRefusedError, RegistryError, SealConflictError, SignatureError
 from pipeline.verbs.host_pull import pull_problems
 from pipeline.verbs.knowing import side_by_side
-from pipeline.verbs.seal_checks import OvertakenError, recheck, refuse
+from pipeline.verbs.seal_checks import OvertakenError, named_by, recheck, refuse, release_tag
 from pipeline.verbs.seal_entry import seal_record, sign_order, tag_orders
 from pipeline.verbs.seal_parts import Sealing, SealParts, SealPlan
 from pipeline.verbs.seal_plan import Words, plan_seal
@@ -124,13 +124,7 @@ class _Act:
 
     def _tag(self) -> None:
         def tag(one: Sealing) -> None:
-            held = self._named(one, one.tag)
-            if held is not None and held != one.candidate.digest:
-                raise SealConflictError(
-                    f"{one.candidate.repository}:{one.tag} is {held}, not {one.candidate.digest}",
-                    hint="somebody wrote a release tag; find out who, and see `pipeline audit`",
-                )
-            self._put(one, one.tag, held)
+            self._put(one, one.tag, release_tag(self._parts.registry, one))
 
         side_by_side(tag, self._left, jobs=self._parts.jobs)
 
@@ -156,7 +150,7 @@ class _Act:
         """
 
         def read(one: Sealing) -> tuple[str, ...]:
-            held = self._named(one, one.tag)
+            held = named_by(self._parts.registry, one, one.tag)
             if held != one.candidate.digest:
                 return (f"its tag {one.tag} names {held} by now",)
             if isinstance(self._parts.signer, UnsafeUnsigned):
@@ -202,7 +196,7 @@ class _Act:
         def move(one: Sealing) -> None:
             known = lineage.tags(one.name)
             for alias in one.aliases:
-                held = self._named(one, alias)
+                held = named_by(self._parts.registry, one, alias)
                 if held not in (None, one.candidate.digest, known.get(alias)):
                     self._parts.reporter.note(
                         f"{one.candidate.repository}:{alias} was {held}, the ledger says {known.get(alias)}"
@@ -258,17 +252,13 @@ class _Act:
             known = lineage.tags(one.name)
             for alias in one.aliases:
                 wanted = known.get(alias)
-                if wanted is not None and self._named(one, alias) == one.candidate.digest != wanted:
+                if (
+                    wanted is not None
+                    and named_by(self._parts.registry, one, alias) == one.candidate.digest != wanted
+                ):
                     repository = one.candidate.repository
                     data = self._parts.registry.manifest(repository.at(wanted))
                     self._parts.registry.put_manifest(repository, alias, data)
-
-    def _named(self, one: Sealing, tag: str) -> Digest | None:
-        """Return what a tag of an image's repository names now."""
-        try:
-            return self._parts.registry.resolve(one.candidate.repository.tagged(tag)).digest
-        except NotFoundError:
-            return None
 
     def _put(self, one: Sealing, tag: str, held: Digest | None) -> None:
         """Let a tag name the release, by digest, and read it again."""

@@ -10,16 +10,16 @@ import datetime as dt
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 
-from pipeline.domain.image import Tier
+from pipeline.domain.image import Digest, Tier
 from pipeline.domain.lineage import Lineage
 from pipeline.domain.protected_rules import ProtectedRules
 from pipeline.domain.record import Candidate, Record
 from pipeline.domain.release import Seal
 from pipeline.domain.sealing import refuse_second_seal, refuse_taken, under_way
 from pipeline.domain.text import plain
-from pipeline.errors import GateRefusedError, SealConflictError
+from pipeline.errors import GateRefusedError, NotFoundError, SealConflictError
 from pipeline.verbs.knowing import release_of
-from pipeline.verbs.seal_parts import Sealing
+from pipeline.verbs.seal_parts import Sealing, SealRegistry
 from pipeline.verbs.standing import Signatures, Standings
 
 _SHOWN = 3
@@ -76,6 +76,29 @@ def recheck(
             )
     standings = Standings(records, rules, signatures, now=now)
     refuse([reason for one in sealings for reason in _no_longer(one, lineage, standings)])
+
+
+def named_by(registry: SealRegistry, one: Sealing, tag: str) -> Digest | None:
+    """Return what a tag of an image's repository names now; None where there is no such tag."""
+    try:
+        return registry.resolve(one.candidate.repository.tagged(tag)).digest
+    except NotFoundError:
+        return None
+
+
+def release_tag(registry: SealRegistry, one: Sealing) -> Digest | None:
+    """Return what a release's tag names: its own digest, or nothing yet.
+
+    Raises:
+        SealConflictError: It names something else; a release tag never changes.
+    """
+    held = named_by(registry, one, one.tag)
+    if held not in (None, one.candidate.digest):
+        raise SealConflictError(
+            f"{one.candidate.repository}:{one.tag} is {held}, not {one.candidate.digest}",
+            hint="find out who wrote it (`pipeline audit`), or seal with a higher --version",
+        )
+    return held
 
 
 def parent_reasons(candidate: Candidate, lineage: Lineage) -> Iterator[str]:

@@ -19,7 +19,7 @@ from pipeline.domain.release import Seal
 from pipeline.domain.sealing import Asked, ProposedBump, choose_version, refuse_second_seal, under_way
 from pipeline.errors import GateRefusedError, NotFoundError, UsageError
 from pipeline.verbs.knowing import known_of, proposed_bump, release_of, side_by_side
-from pipeline.verbs.seal_checks import Reason, parent_of, parent_reasons, refuse
+from pipeline.verbs.seal_checks import Reason, parent_of, parent_reasons, refuse, release_tag
 from pipeline.verbs.seal_entry import tag_orders
 from pipeline.verbs.seal_parts import Sealing, SealParts, SealPlan, SealRegistry
 from pipeline.verbs.signing import UnsafeUnsigned, read_signed, require_known
@@ -89,7 +89,8 @@ def plan_seal(wanted: Sequence[Candidate], words: Words, parts: SealParts) -> Se
         approvals=_approvals(records, standings),
         warnings=tuple(dict.fromkeys(_warnings(rules.notices, standings, parts, fresh))),
     )
-    with parts.reporter.stage("git tags"):
+    with parts.reporter.stage("tags"):
+        side_by_side(lambda one: release_tag(parts.registry, one), plan.sealings, jobs=parts.jobs)
         parts.tags.require(tag_orders(plan.sealings, parts))
     return plan
 

@@ -241,7 +241,10 @@ class TestVersions:
         with pytest.raises(SealConflictError, match=rf"v1\.0\.0 is {other.digest}, not {one.digest}"):
             world.seal(one)
         assert world.names("upstream") == {"v1.0.0": other.digest}
-        assert world.seals() == []
+        assert not any(isinstance(record, Reservation | Seal) for record in world.records())
+        [made] = world.seal(one, version="1.0.1")
+        assert world.names("upstream")["v1"] == made.seal.digest == one.digest
+        assert world.names("upstream")["v1.0.0"] == other.digest
 
 
 class TestAnotherSeal:
