@@ -128,7 +128,7 @@ def refuse(reasons: Sequence[Reason], hint: str = "") -> None:
         by_text.setdefault(text, []).append(name)
     lines = [f"  {_names(names)}: {text}" for text, names in by_text.items()]
     raise GateRefusedError(
-        "this cannot be sealed, and nothing was moved:\n" + "\n".join(lines),
+        "this cannot be sealed:\n" + "\n".join(lines),
         hint=hint or "mend what is named: get approvals, seal the parent first, or build the image again",
     )
 
