@@ -14,6 +14,7 @@ import pytest
 from faultyregistry import Fault, FaultyRegistry
 from ledgers import ledger
 from records import deployment, reservation
+from registries import registry_program
 from retentionworld import LIMITS, World, copy_of, world
 from rich.console import Console
 
@@ -141,6 +142,26 @@ def test_skopeo_still_copies_what_stays_and_no_longer_what_went(fresh: Made, tmp
             capture_output=True, check=False,
         )  # fmt: skip
         assert done.returncode == code, done.stderr
+
+
+def test_the_registrys_own_garbage_collection_frees_the_space_and_no_more(fresh: Made) -> None:
+    made, _ = fresh
+    storage = made.folder / "registry"
+    before = _blobs(storage)
+    result = made.prune(apply=True)
+    done = subprocess.run(
+        [registry_program(), "garbage-collect", str(storage / "config.yml")], capture_output=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    gone_too = {row.digest.hex for row in result.deleted}
+    assert gone_too <= before - _blobs(storage)
+    for seal in seals(made).values():
+        if seal.version != "1.1.0":
+            whole(made, seal)
+
+
+def _blobs(storage: Path) -> set[str]:
+    return {path.parent.name for path in storage.glob("storage/docker/registry/v2/blobs/sha256/*/*/data")}
 
 
 def test_one_image_is_pruned_and_the_other_left_alone(fresh: Made) -> None:
