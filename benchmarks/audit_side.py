@@ -41,7 +41,7 @@ from pipeline.verbs.audit import AuditParts, audit  # noqa: E402
 from pipeline.verbs.audit_keys import KeyParts  # noqa: E402
 from pipeline.verbs.releases import releases  # noqa: E402
 from pipeline.verbs.verify import verify_release  # noqa: E402
-from pipeline.verbs.verify_checks import VerifyParts  # noqa: E402
+from pipeline.verbs.verify_parts import VerifyParts  # noqa: E402
 
 
 class Counting(Registry):

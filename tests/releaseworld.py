@@ -48,7 +48,7 @@ from pipeline.verbs.audit_keys import KeyParts
 from pipeline.verbs.evidence import store_evidence
 from pipeline.verbs.init import init
 from pipeline.verbs.signing import SignOrder, sign_images
-from pipeline.verbs.verify_checks import VerifyParts
+from pipeline.verbs.verify_parts import VerifyParts
 
 TIERS = """
 [approval.rules.upstream]

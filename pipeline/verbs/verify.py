@@ -24,7 +24,8 @@ from pipeline.errors import (
     SignatureError,
     UsageError,
 )
-from pipeline.verbs.verify_checks import CHECKS, Remembered, Subject, VerifyParts
+from pipeline.verbs.verify_checks import CHECKS
+from pipeline.verbs.verify_parts import Remembered, Subject, VerifyParts
 
 _NO_PROOF = (NotFoundError, SignatureError, GateRefusedError, DefinitionError, UsageError)
 """What a check ends with when what it reads is wrong, and not the way to it."""

@@ -7,146 +7,32 @@ seal: by the rules of the protected branch then, by what the ledger held before 
 
 from __future__ import annotations
 
-import datetime as dt
 import json
-import threading
-from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
-from concurrent.futures import Future
-from dataclasses import dataclass, field
-from typing import Generic, Protocol, TypeVar
+from collections.abc import Iterator, Mapping, Sequence
 
 from pipeline.domain.approvals import Vote
-from pipeline.domain.artifact import Attachment, Listing
 from pipeline.domain.attestation import Attestation
 from pipeline.domain.dossier_reading import NotUnderstoodError
 from pipeline.domain.evidence import EvidenceKind
 from pipeline.domain.evidence_report import Standing as Piecewise
-from pipeline.domain.image import Digest, ImageRef, Repository
-from pipeline.domain.lookback import LookBack
-from pipeline.domain.oci import Descriptor
 from pipeline.domain.protected_rules import ProtectedRules
 from pipeline.domain.record import Candidate
 from pipeline.domain.release import Seal
 from pipeline.domain.sealed_record import parent_problems, record_problems
-from pipeline.domain.signature import VerifyKey
 from pipeline.domain.text import plain
-from pipeline.domain.verification import Check, TierChecked, parsed, provenance_problems, sbom_problems
+from pipeline.domain.verification import Check, parsed, provenance_problems, sbom_problems
 from pipeline.errors import NotFoundError
-from pipeline.verbs.evidence import EvidenceStore, fetch_evidence, list_evidence
-from pipeline.verbs.knowing import Authors, Knowing, Newcomers, known_of
-from pipeline.verbs.signing import SIGNATURE, SignedReader, read_signed
-from pipeline.verbs.standing import Signatures, Standing, Standings
+from pipeline.verbs.evidence import fetch_evidence, list_evidence
+from pipeline.verbs.knowing import Knowing, known_of
+from pipeline.verbs.signing import SIGNATURE, read_signed
+from pipeline.verbs.standing import Standing, Standings
+from pipeline.verbs.verify_parts import Subject, VerifyParts
 
-_Made = TypeVar("_Made")
+__all__ = ["CHECKS", "VerifyParts"]
 
 _APPROVAL = "approval"
 _ATTESTED = frozenset({EvidenceKind.SBOM.value, EvidenceKind.PROVENANCE.value, EvidenceKind.BOOT_TEST.value})
 """The evidence that is attested wherever it is recorded."""
-
-
-class ReleaseStore(Protocol):
-    """Tells what tags name; `adapters.registry.Registry` is one."""
-
-    def resolve(self, ref: ImageRef) -> Descriptor:
-        """Return what a reference names now."""
-
-
-class RuleHistory(Protocol):
-    """What the protected branch said; `adapters.protected_history.ProtectedHistory` is one."""
-
-    def at(self, moment: dt.datetime) -> ProtectedRules:
-        """Return the settings, signers and revoked keys as they were at a time."""
-
-
-class Once(Generic[_Made]):
-    """What is made once for each key, however many threads ask."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._made: dict[Hashable, Future[_Made]] = {}
-
-    def once(self, key: Hashable, make: Callable[[], _Made]) -> _Made:
-        """Return what was made for a key; who asks first makes it, others wait."""
-        with self._lock:
-            mine = key not in self._made
-            future = self._made.setdefault(key, Future())
-        if mine:
-            try:
-                future.set_result(make())
-            except BaseException as error:
-                future.set_exception(error)
-                raise
-        return future.result()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class VerifyParts:
-    """What releases are verified with.
-
-    Attributes:
-        look: The ledger.
-        registry, evidence, signed: The registry of the releases: its tags, evidence and signatures.
-        keys: Those that releases are signed with.
-        rules: What the protected branch says, and said.
-        signatures: Checks proofs of decisions.
-        authors, newcomers: Who wrote a change, and which keys came with it.
-        unsigned: Whether the settings let releases go unsigned; told each time.
-        tiers, standings: What was made already, for what several releases share.
-    """
-
-    look: LookBack
-    registry: ReleaseStore
-    evidence: EvidenceStore
-    signed: SignedReader
-    keys: Sequence[VerifyKey]
-    rules: RuleHistory
-    signatures: Signatures
-    authors: Authors
-    newcomers: Newcomers
-    unsigned: bool = False
-    tiers: Once[TierChecked] = field(default_factory=Once)
-    standings: Once[Standings] = field(default_factory=Once)
-
-
-class Remembered:
-    """Evidence of one image that is fetched once, so that every check reads the bytes another one hashed."""
-
-    def __init__(self, store: EvidenceStore) -> None:
-        self._store = store
-        self._listing: Listing | None = None
-        self._manifests: dict[Digest, bytes] = {}
-        self._blobs: dict[Digest, bytes] = {}
-
-    def entries(self, repository: Repository, subject: Digest) -> Listing:
-        """Return what refers to the image."""
-        if self._listing is None:
-            self._listing = self._store.entries(repository, subject)
-        return self._listing
-
-    def manifest(self, repository: Repository, digest: Digest) -> bytes:
-        """Return an artifact's manifest."""
-        if digest not in self._manifests:
-            self._manifests[digest] = self._store.manifest(repository, digest)
-        return self._manifests[digest]
-
-    def blob(self, repository: Repository, digest: Digest, *, limit: int) -> bytes:
-        """Return a document."""
-        if digest not in self._blobs:
-            self._blobs[digest] = self._store.blob(repository, digest, limit=limit)
-        return self._blobs[digest]
-
-    def store(self, repository: Repository, subject: Digest, artifacts: Sequence[Attachment]) -> None:
-        """Refuse: who verifies writes nothing."""
-        raise NotImplementedError
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Subject:
-    """The release that is checked, with its candidate's record where the ledger has it."""
-
-    seal: Seal
-    candidate: Candidate | None
-    evidence: Remembered
 
 
 def check_record(one: Subject, parts: VerifyParts) -> Check:

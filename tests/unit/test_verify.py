@@ -27,7 +27,7 @@ from pipeline.domain.release import Seal
 from pipeline.domain.sealed_record import parent_problems, record_problems
 from pipeline.domain.verification import Check, TierChecked, Verification, provenance_problems, sbom_problems
 from pipeline.render.audit import show_verification
-from pipeline.verbs.verify_checks import Once
+from pipeline.verbs.verify_parts import Once
 
 HOUR = dt.timedelta(hours=1)
 TOP = candidate(7, image="upstream", tier=Tier.UPSTREAM, parent=None)
