@@ -481,7 +481,7 @@ def test_the_words_of_verify_and_audit() -> None:
     add_audit(verbs)
     assert top.parse_args(["verify", "debian/base:v2.0"]).ref == "debian/base:v2.0"
     options = top.parse_args(["audit", "base", "--deep", "--jobs", "4"])
-    assert (options.images, options.deep, options.jobs) == (["base"], True, 4)
+    assert (options.names, options.deep, options.jobs) == (["base"], True, 4)
     assert top.parse_args(["audit"]).jobs == 12
     with pytest.raises(UsageError):
         top.parse_args(["verify"])
