@@ -22,6 +22,7 @@ from images import push, tiny_image
 from pipeline.domain.artifact import fallback_tag
 from pipeline.domain.hostcontrol.state import BootEntry, HostState, System
 from pipeline.domain.image import Digest
+from pipeline.domain.oci import digest_of
 from pipeline.domain.release import Retention, Seal
 from pipeline.domain.retention import HostsKnown, Limits, removed_of
 from pipeline.domain.retention_plan import PruneResult, Role, Row, in_order
@@ -153,8 +154,12 @@ def test_the_registrys_own_garbage_collection_frees_the_space_and_no_more(fresh:
         [registry_program(), "garbage-collect", str(storage / "config.yml")], capture_output=True, check=False
     )
     assert done.returncode == 0, done.stderr
-    gone_too = {row.digest.hex for row in result.deleted}
-    assert gone_too <= before - _blobs(storage)
+    # Older versions of a list of referrers have no tag, so nobody can delete them; they hold on to the few
+    # hundred bytes of the manifests that they name, never to documents or layers.
+    images = {row.digest.hex for row in result.deleted if row.role in (Role.RELEASE, Role.CANDIDATE)}
+    sealed = [one.digest for one in seals(made).values() if one.version == "1.1.0"]
+    documents = {digest_of(f'{{"sbom":"{one}"}}'.encode()).hex for one in sealed}
+    assert images | documents <= before - _blobs(storage)
     for seal in seals(made).values():
         if seal.version != "1.1.0":
             whole(made, seal)
