@@ -136,6 +136,14 @@ def kept_releases(home: Home, look: LookBack) -> tuple[Seal, ...]:
     )
 
 
+def copied_releases(home: Home, look: LookBack) -> tuple[Seal, ...]:
+    """Return the releases that a repository holds copies of; their signatures name where they were sealed."""
+    if kept_releases(home, look):
+        return ()
+    found = look.lineage.releases(home.image)
+    return tuple(one for one in found if home.named.get(f"v{one.version}") == one.digest)
+
+
 def tags_to_ask(home: Home, look: LookBack) -> frozenset[str]:
     """Return the tags whose digests must be known: those that look like releases, and those missing."""
     there = frozenset(tag for tag in home.tags or () if RELEASE_TAG.fullmatch(tag))

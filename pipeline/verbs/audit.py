@@ -23,6 +23,7 @@ from pipeline.domain.audit import (
     Finding,
     Home,
     What,
+    copied_releases,
     homes_of,
     kept_releases,
     parent_findings,
@@ -122,11 +123,12 @@ def _looked(
     stage.line(f"tags of {len(wanted)} repositories")
     homes = _named(_listed(wanted, parts), look, parts)
     seals = [(home, seal) for home in homes for seal in kept_releases(home, look) if home.tags is not None]
-    stage.line(f"signatures of {len(seals)} releases")
+    copies = [(home, seal) for home in homes for seal in copied_releases(home, look)]
+    stage.line(f"signatures of {len(seals) + len(copies)} releases")
     findings = [
         *_of_ledger(homes, look, images),
         *chain.from_iterable(tag_findings(home, look) for home in homes),
-        *_of_proofs(seals, parts),
+        *_of_proofs([*seals, *copies], parts),
         *key_findings([seal for home in homes for seal in kept_releases(home, look)], look, parts.people),
     ]
     if deep is not None:

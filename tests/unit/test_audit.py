@@ -354,6 +354,17 @@ def test_a_signature_manifest_that_is_none_is_told() -> None:
         assert made.found() == [What.SIGNATURE]
 
 
+def test_a_copy_has_to_be_signed_as_its_original_is() -> None:
+    made = Sealed()
+    store, copy = made.held.store, Repository(registry="10.0.0.1:5000", path="os/debian/web-1")
+    for (_, tag), digest_ in list(store.tags.items()):
+        store.put_manifest(copy, tag, store.manifests[WEB, digest_])
+    defined = {"debian/web-1": copy}
+    assert made.found(defined=defined) == []
+    store.manifests.pop((copy, store.tags.pop((copy, signature_tag(made.one.digest)))))
+    assert made.found(defined=defined) == [What.SIGNATURE]
+
+
 def test_an_image_that_nobody_knows_is_refused() -> None:
     people = KeyParts(rules=Book(), signatures=Good())
     parts = AuditParts(ledger=Fixed([]), store=Held(), defined={}, keys=(), people=people, reporter=Quiet())
