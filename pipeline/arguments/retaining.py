@@ -2,9 +2,19 @@
 
 from __future__ import annotations
 
+import argparse
 from typing import Any
 
 from pipeline.arguments.common import count, make_verb
+
+_MOST = 10_000
+
+
+def _many(text: str) -> int:
+    """Return a number from 1 to 10,000, as an argument's type."""
+    if not text.isascii() or not text.isdigit() or not 0 < int(text[:9]) <= _MOST:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number from 1 to {_MOST}")
+    return int(text)
 
 
 def add_prune(verbs: Any) -> None:
@@ -23,8 +33,8 @@ Deletions are recorded in the ledger before they are made; the registry's garbag
     )
     verb.add_argument("names", metavar="IMAGE", nargs="*", help="only these images: NAME or LINE/NAME")
     verb.add_argument("--apply", action="store_true", help="delete what goes; without it nothing changes")
-    verb.add_argument("--keep", metavar="N", type=count, help="newest releases of each image that stay")
-    verb.add_argument("--candidates-days", metavar="D", type=count, help="days for which candidates stay")
+    verb.add_argument("--keep", metavar="N", type=_many, help="newest releases of each image that stay")
+    verb.add_argument("--candidates-days", metavar="D", type=_many, help="days for which candidates stay")
     verb.add_argument(
         "--host-access",
         metavar="ADDRESS",

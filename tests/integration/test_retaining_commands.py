@@ -136,6 +136,8 @@ def test_prune_lists_first_and_deletes_when_told(typed: Typed) -> None:
     [
         (("web-9",), 9, "knows no image debian/web-9"),
         (("--keep", "0"), 2, "--keep"),
+        (("--candidates-days", "10001"), 2, "from 1 to 10000"),
+        (("--candidates-days", "9" * 30), 2, "from 1 to 10000"),
         (("--host-access", "nonsense"), 2, "no address"),
     ],
 )
