@@ -141,7 +141,7 @@ def test_a_login_that_is_refused_and_a_port_that_is_closed_are_told(bench: HostB
 def test_a_command_that_takes_too_long_is_ended(bench: HostBench) -> None:
     bench.become(machine_state("bootc", 1))
     with pytest.raises(HostError, match="did not end"):
-        reach(bench).ask(["sleep", "5"], timeout=1.5)
+        reach(bench).ask(["sleep", "3"], timeout=1)
     bench.settle()
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -41,9 +40,14 @@ def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningRegist
         yield found
 
 
+@pytest.fixture(scope="module")
+def begun(registry: RunningRegistry, tmp_path_factory: pytest.TempPathFactory) -> World:
+    return World(tmp_path_factory.mktemp("alone") / "alone", registry.host).begin()
+
+
 @pytest.fixture
-def world(registry: RunningRegistry, tmp_path: Path) -> World:
-    return World(tmp_path / f"w{abs(hash(str(tmp_path)))}", registry.host).begin()
+def world(begun: World) -> World:
+    return begun.again()
 
 
 def planned(world: World, rolling: Rolling, version: str = "v2.0") -> Any:
@@ -105,13 +109,8 @@ def test_a_plan_changes_and_records_nothing(world: World) -> None:
 
 
 @pytest.mark.parametrize("host", [False, True], ids=["channel", "host"])
-def test_killed_anywhere_the_same_command_completes_it(
-    registry: RunningRegistry,
-    tmp_path: Path,
-    host: bool,  # noqa: FBT001
-) -> None:
+def test_killed_anywhere_the_same_command_completes_it(world: World, host: bool) -> None:  # noqa: FBT001
     moment = 6 if host else 0  # the first six are the same with and without a host
-    world = World(tmp_path / f"killed-{'host' if host else 'channel'}", registry.host).begin()
     while True:
         moment += 1
         first = in_a_process(world.again(), moment, host=host)
@@ -310,10 +309,15 @@ def test_a_pool_that_would_be_lost_refuses_before_the_channel_moves(world: World
     assert world.runs() == str(world.digest("2.0.0"))
 
 
-@pytest.fixture
-def fleet(registry: RunningRegistry, tmp_path: Path) -> World:
+@pytest.fixture(scope="module")
+def many(registry: RunningRegistry, tmp_path_factory: pytest.TempPathFactory) -> World:
     hosts = tuple(f"web{number}" for number in range(1, 6))
-    return World(tmp_path / f"f{abs(hash(str(tmp_path)))}", registry.host, hosts).begin()
+    return World(tmp_path_factory.mktemp("many") / "many", registry.host, hosts).begin()
+
+
+@pytest.fixture
+def fleet(many: World) -> World:
+    return many.again()
 
 
 def roll_fleet(world: World, rolling: Rolling, waves: Waves, to: str | None = None) -> Any:

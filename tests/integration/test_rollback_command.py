@@ -141,19 +141,22 @@ def test_a_yanked_release_is_refused_and_one_on_a_yanked_base_is_warned_of(
     assert (code, channel(world)) == (0, digest(world, "1.0.0")), err
 
 
-@pytest.mark.parametrize(
-    "words",
-    [
-        ["web-1", "--why", WHY],
-        ["web-1", "v1.0", "--why", WHY, "--host-access", "ssh://-oProxyCommand=x"],
-        ["--all-hosts-on", "v1.1", "--why", WHY, "--host-access", "ssh://root@one.example.org"],
-        ["--all-hosts-on", "v1.1", "web-1", "v1.0", "--why", WHY],
-        ["web-1", "v1.0", "--why", "two\nlines"],
-    ],
+WRONG = (
+    ["web-1", "--why", WHY],
+    ["web-1", "v1.0", "--why", WHY, "--host-access", "ssh://-oProxyCommand=x"],
+    ["--all-hosts-on", "v1.1", "--why", WHY, "--host-access", "ssh://root@one.example.org"],
+    ["--all-hosts-on", "v1.1", "web-1", "v1.0", "--why", WHY],
+    ["web-1", "v1.0", "--why", "two\nlines"],
+    ["web-1", "1.0; reboot", "--why", WHY],
+    ["debian/base", "v1.0", "--why", WHY],
 )
-def test_words_that_do_not_go_together_are_refused(world: ReleaseWorld, says: Says, words: list[str]) -> None:
-    code, _, err = says("rollback", *words)
-    assert (code, channel(world), steps(world)) == (2, digest(world, "1.1.0"), []), err
+
+
+def test_words_that_do_not_go_together_are_refused(world: ReleaseWorld, says: Says) -> None:
+    for words in WRONG:
+        code, _, err = says("rollback", *words)
+        assert code == 2, (words, err)
+    assert (channel(world), steps(world)) == (digest(world, "1.1.0"), [])
 
 
 def test_a_host_behind_ssh_is_switched_waited_for_and_read_back(
