@@ -39,7 +39,8 @@ _NO_KEY = (
 )
 _UNFIT = re.compile(r"[<>\x00-\x1f\x7f]")
 _LOST = re.compile(
-    r"already exists|cannot lock ref|reference already|but expected|fetch first|atomic transaction fail|failed to lock"
+    r"already exists|cannot lock ref|reference already|but expected|fetch first|failed to lock"
+    r"|atomic transaction fail"
 )
 
 
