@@ -1,8 +1,8 @@
 """The ledger as a rollback needs it: read once, asked for a yank with each wish, kept here when cut off.
 
-Rules: a wish for a release that was yanked meanwhile is refused in the write that would record it; what was
-done is recorded whatever was yanked; cut off from the remote it goes on only when told, and what it records
-waits in this clone.
+Rules: a wish for a release that was yanked or pruned meanwhile is refused in the write that would record it;
+what was done is recorded whatever was yanked; cut off from the remote it goes on only when told, and what it
+records waits in this clone.
 """
 
 from __future__ import annotations
@@ -14,9 +14,10 @@ from typing import Protocol
 from pipeline.domain.lineage import Lineage
 from pipeline.domain.record import Record
 from pipeline.domain.release import Deployment, Step
+from pipeline.domain.retention import removed_of
 from pipeline.errors import GateRefusedError, LedgerRemoteError
 
-_YANKED = "take another release; `pipeline releases` lists them"
+_OTHER = "take another release; `pipeline releases` lists them"
 
 
 class RollbackLedger(Protocol):
@@ -60,7 +61,7 @@ class OpenLedger:
         self.lineage = Lineage(self.records)
 
     def append(self, records: Sequence[Record]) -> str:
-        """Write records; a wish for a release that was yanked meanwhile is refused with the same write.
+        """Write records; a wish for a release that was yanked or pruned meanwhile is refused with it.
 
         Raises:
             GateRefusedError: It was.
@@ -71,7 +72,7 @@ class OpenLedger:
 
     def _append(self, records: Sequence[Record]) -> str:
         wishes = [one for one in records if isinstance(one, Deployment) and one.step is Step.WANTED]
-        return self._ledger.append(records, check=_not_yanked(wishes) if wishes else None)
+        return self._ledger.append(records, check=_still_there(wishes) if wishes else None)
 
     def _append_offline(self, records: Sequence[Record]) -> str:
         try:
@@ -83,13 +84,17 @@ class OpenLedger:
             return ""
 
 
-def _not_yanked(wishes: Sequence[Deployment]) -> Callable[[tuple[Record, ...]], None]:
+def _still_there(wishes: Sequence[Deployment]) -> Callable[[tuple[Record, ...]], None]:
     def check(there: tuple[Record, ...]) -> None:
-        lineage = Lineage(there)
+        lineage, removed = Lineage(there), removed_of(there)
         for wish in wishes:
+            if (wish.repository, wish.digest) in removed:
+                raise GateRefusedError(
+                    f"{wish.name} v{wish.version} was deleted by `pipeline prune`", hint=_OTHER
+                )
             releases = [one for one in lineage.releases(wish.name) if one.version == wish.version]
             yank = lineage.yank_of(releases[0]) if releases else None
             if yank is not None:
-                raise GateRefusedError(f"{wish.name} v{wish.version} was yanked: {yank.why}", hint=_YANKED)
+                raise GateRefusedError(f"{wish.name} v{wish.version} was yanked: {yank.why}", hint=_OTHER)
 
     return check

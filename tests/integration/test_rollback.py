@@ -16,7 +16,7 @@ from rollbackworld import WHY, Silent, World, in_a_process, instance
 from images import index_of, push, tiny_image
 from pipeline.domain.image import Digest, ImageRef
 from pipeline.domain.oci import digest_of
-from pipeline.domain.release import Deployment, Seal
+from pipeline.domain.release import Deployment, Removed, Retention, Seal
 from pipeline.errors import (
     GateRefusedError,
     HostError,
@@ -182,6 +182,16 @@ def test_a_yank_between_the_look_and_the_record_is_noticed(world: World) -> None
     rolling = world.rolling()
     world.ledger().append([yank(next(one for one in world.seals() if one.version == "2.0.0"))])
     with pytest.raises(GateRefusedError, match="was yanked"):
+        world.roll("web1", "v2.0", rolling)
+    unmoved(world)
+
+
+def test_a_release_that_is_pruned_meanwhile_is_noticed(world: World) -> None:
+    rolling = world.rolling()
+    gone = next(one for one in world.seals() if one.version == "2.0.0")
+    removed = Removed(repository=gone.repository, digest=gone.digest, reason="old")
+    world.ledger().append([Retention(time=gone.time, author="ci", removed=(removed,))])
+    with pytest.raises(GateRefusedError, match="deleted by `pipeline prune`"):
         world.roll("web1", "v2.0", rolling)
     unmoved(world)
 
