@@ -37,7 +37,6 @@ class LookBack:
         self.lineage = Lineage(self.records)
         self._candidates: dict[str, tuple[int, Candidate]] = {}
         self._approvals: dict[str, tuple[int, Approval]] = {}
-        self._places: dict[str, int] = {}
         self._objects: dict[int, int] = {}
         self._decisions: list[tuple[int, Decision]] = []
         self._released: dict[str, list[tuple[int, Record]]] = {}
@@ -57,7 +56,6 @@ class LookBack:
         elif isinstance(record, Seal | Yank | Reservation | Deployment):
             self._released.setdefault(record.name, []).append((place, record))
             if isinstance(record, Seal):
-                self._places.setdefault(record.id, place)
                 self._objects[id(record)] = place
 
     def holds(self, seal: Seal) -> bool:
@@ -193,8 +191,17 @@ class LookBack:
 
     def _place(self, seal: Seal) -> int:
         """Return where a seal stands; one that is not in the ledger stands at its end."""
-        here = self._objects.get(id(seal))  # the ledger's own objects are found without hashing them again
+        here = self._objects.get(id(seal))  # the ledger's own objects are found without hashing them
         return self._places.get(seal.id, len(self.records)) if here is None else here
+
+    @cached_property
+    def _places(self) -> dict[str, int]:
+        """Where each seal stands, by the id of its record."""
+        found: dict[str, int] = {}
+        for place, record in enumerate(self.records):
+            if isinstance(record, Seal):
+                found.setdefault(record.id, place)
+        return found
 
 
 def _moves_channel(record: Record) -> bool:

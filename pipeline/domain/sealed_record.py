@@ -27,7 +27,7 @@ def _place_problems(seal: Seal, look: LookBack) -> Iterator[str]:
     if not look.holds(seal):
         yield "the ledger does not have this seal"
     first = look.seal(seal.name, seal.version)
-    if first is not None and first.id != seal.id:
+    if first is not None and first is not seal and first.id != seal.id:
         yield f"v{seal.version} was released before, as {first.digest}: this is a second seal of it"
     holder = look.before(seal).holder(seal.name, seal.version)
     if holder is None:
