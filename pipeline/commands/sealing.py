@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from pipeline.commands.console import console, show
 from pipeline.commands.deciding import knowing, named_candidates
-from pipeline.errors import UsageError
+from pipeline.errors import SignatureError, UsageError
 from pipeline.wiring import Parts
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from pipeline.adapters.gittags import GitTags
     from pipeline.domain.record import Candidate
     from pipeline.domain.sealing import Sealed
-    from pipeline.verbs.seal_parts import SealParts, SealPlan, Signing
+    from pipeline.verbs.seal_parts import Further, SealParts, SealPlan, Signing
 
 _UNSIGNED_TAG = "UNSAFE: --unsafe-unsigned-tag is set: nobody can prove who wrote the git tag"
 
@@ -84,6 +84,7 @@ def _seal_parts(parts: Parts) -> SealParts:
         registry=parts.registry,
         keys=releasing.keys,
         signer=_signing(parts),
+        further=_further(parts),
         signed=releasing.signed_store,
         host_pull=releasing.host_pull,
         tags=_tags(parts),
@@ -101,6 +102,31 @@ def _signing(parts: Parts) -> Signing:
     if parts.catalogue.settings.signing.unsafe_none:
         return UnsafeUnsigned(setting="signing.unsafe_none = true")
     return parts.releasing.signer
+
+
+def _further(parts: Parts) -> Further | None:
+    """Return what signs with the CI job's identity, where the settings want that.
+
+    Raises:
+        SignatureError: It is required, and the job has no identity token.
+    """
+    from pipeline.adapters.signer import Keyless  # noqa: PLC0415
+    from pipeline.verbs.seal_parts import Further  # noqa: PLC0415
+
+    settings, token = parts.catalogue.settings, parts.environment.get("SIGSTORE_ID_TOKEN")
+    wanted = settings.signing.keyless
+    if wanted == "off" or settings.signing.unsafe_none:
+        return None
+    if not token:
+        if wanted == "required":
+            raise SignatureError(
+                "signing.keyless is required, and SIGSTORE_ID_TOKEN is not set",
+                hint="give the job id_tokens with the audience sigstore, or set signing.keyless to try",
+            )
+        parts.reporter.note("signing.keyless: SIGSTORE_ID_TOKEN is not set, so the key alone signs")
+        return None
+    insecure = frozenset({parts.registry.host} if settings.registry.insecure else ())
+    return Further(signer=Keyless(parts.processes, token, insecure=insecure), required=wanted == "required")
 
 
 def _tags(parts: Parts) -> GitTags:

@@ -9,16 +9,17 @@ over one image's releases, never over all.
 
 from __future__ import annotations
 
+import datetime as dt
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from semver import Version
 
-from pipeline.domain.image import Digest, Tier
+from pipeline.domain.image import Digest, Repository, Tier
 from pipeline.domain.nearest import nearest
-from pipeline.domain.record import Record
-from pipeline.domain.release import Deployment, Reservation, Seal, Step, Yank
+from pipeline.domain.record import Candidate, Record
+from pipeline.domain.release import Deployment, Reservation, Retention, Seal, Step, Yank
 from pipeline.domain.text import plain
 from pipeline.errors import GateRefusedError, NotFoundError, UsageError
 
@@ -51,7 +52,9 @@ class Lineage:
         self._reserved: dict[str, list[Reservation]] = {}
         self._holders: dict[str, dict[str, Digest]] = {}
         self._moves: dict[str, list[Deployment | Seal]] = {}
-        for record in records:
+        known = tuple(records)
+        self._removed = removed_of(known)
+        for record in known:
             if isinstance(record, Seal):
                 self._keep(record)
             elif isinstance(record, Yank):
@@ -107,6 +110,10 @@ class Lineage:
     def at(self, name: str, digest: Digest) -> Seal | None:
         """Return the highest release of an image that has this digest; None for a candidate."""
         return self._at.get(name, {}).get(digest)
+
+    def pruned(self, repository: Repository, digest: Digest) -> bool:
+        """Tell whether an image was recorded as deleted, and not as there again since."""
+        return (repository, digest) in self._removed
 
     def by_digest(self, digest: Digest) -> Seal | None:
         """Return a release with this digest, of whatever image; of several, of the first by name."""
@@ -203,6 +210,17 @@ class Lineage:
             aliases = (CHANNEL,) if isinstance(move, Deployment) else move.aliases
             found.update(dict.fromkeys(aliases, move.digest))
         return found | {f"v{one.version}": one.digest for one in self.releases(name)}
+
+
+def removed_of(records: Iterable[Record]) -> dict[tuple[Repository, Digest], dt.datetime]:
+    """Return what was recorded as deleted, and when; what was recorded as there again since is left out."""
+    found: dict[tuple[Repository, Digest], dt.datetime] = {}
+    for record in records:
+        if isinstance(record, Retention):
+            found |= {(one.repository, one.digest): record.time for one in record.removed}
+        elif isinstance(record, Candidate | Seal):
+            found.pop((record.repository, record.digest), None)
+    return found
 
 
 def aliases_of(version: str, tier: Tier) -> tuple[str, ...]:

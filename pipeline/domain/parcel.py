@@ -16,10 +16,9 @@ from semver import Version
 
 from pipeline.domain.holding import Held
 from pipeline.domain.image import NAME, Digest, Repository, Tier
-from pipeline.domain.lineage import Lineage, aliases_of
+from pipeline.domain.lineage import Lineage, aliases_of, removed_of
 from pipeline.domain.record import Record, candidates
 from pipeline.domain.release import Seal
-from pipeline.domain.retention import removed_of
 from pipeline.domain.text import plain
 from pipeline.errors import NotFoundError, UsageError
 

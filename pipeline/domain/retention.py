@@ -14,13 +14,13 @@ Yanked releases follow rules 2 and 4. What goes with an image is `retention_plan
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from pipeline.domain.decision import Approval, Withdrawal
 from pipeline.domain.hostcontrol.state import HostState
 from pipeline.domain.image import Digest, Repository
-from pipeline.domain.lineage import CHANNEL, Lineage
+from pipeline.domain.lineage import CHANNEL, Lineage, removed_of
 from pipeline.domain.record import Candidate, Record
 from pipeline.domain.release import Deployment, Reservation, Retention, Seal, Step
 from pipeline.errors import UsageError
@@ -238,17 +238,6 @@ class Images:
                 if parent not in seen:
                     seen.add(parent)
                     todo.append(parent)
-
-
-def removed_of(records: Iterable[Record]) -> dict[tuple[Repository, Digest], dt.datetime]:
-    """Return what was recorded as deleted, and when; what was recorded as there again since is left out."""
-    found: dict[tuple[Repository, Digest], dt.datetime] = {}
-    for record in records:
-        if isinstance(record, Retention):
-            found |= {(one.repository, one.digest): record.time for one in record.removed}
-        elif isinstance(record, Candidate | Seal):
-            found.pop((record.repository, record.digest), None)
-    return found
 
 
 def name_of(record: Candidate | Seal) -> str:

@@ -14,7 +14,6 @@ from typing import Protocol
 from pipeline.domain.lineage import Lineage
 from pipeline.domain.record import Record
 from pipeline.domain.release import Deployment, Step
-from pipeline.domain.retention import removed_of
 from pipeline.errors import GateRefusedError, LedgerRemoteError
 
 _OTHER = "take another release; `pipeline releases` lists them"
@@ -86,9 +85,9 @@ class OpenLedger:
 
 def _still_there(wishes: Sequence[Deployment]) -> Callable[[tuple[Record, ...]], None]:
     def check(there: tuple[Record, ...]) -> None:
-        lineage, removed = Lineage(there), removed_of(there)
+        lineage = Lineage(there)
         for wish in wishes:
-            if (wish.repository, wish.digest) in removed:
+            if lineage.pruned(wish.repository, wish.digest):
                 raise GateRefusedError(
                     f"{wish.name} v{wish.version} was deleted by `pipeline prune`", hint=_OTHER
                 )

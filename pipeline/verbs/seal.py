@@ -29,7 +29,7 @@ from pipeline.verbs.seal_checks import OvertakenError, named_by, recheck, refuse
 from pipeline.verbs.seal_entry import seal_record, sign_order, tag_orders
 from pipeline.verbs.seal_parts import Sealing, SealParts, SealPlan
 from pipeline.verbs.seal_plan import Words, plan_seal
-from pipeline.verbs.signing import UnsafeUnsigned, read_signed, sign_images
+from pipeline.verbs.signing import UnsafeUnsigned, read_signed, sign_further, sign_images
 
 SIGNED_AT_ONCE = 25
 """Images signed by one call of the signer: their SBOMs are in memory meanwhile."""
@@ -135,11 +135,22 @@ class _Act:
         for at in range(0, len(self._left), SIGNED_AT_ONCE):
             some = self._left[at : at + SIGNED_AT_ONCE]
             orders = side_by_side(
-                lambda one: sign_order(one, self._plan.approvals, parts.knowing.store), some, jobs=parts.jobs
+                lambda one: sign_order(one, self._plan, parts.knowing.store), some, jobs=parts.jobs
             )
             found |= sign_images(orders, parts.signer, parts.signed, jobs=parts.jobs)
             parts.on_step(f"signed {at + len(some)}")
+        self._sign_further()
         return found
+
+    def _sign_further(self) -> None:
+        """Sign once more with an identity, where that is wanted; the key's signature is what counts."""
+        further = self._parts.further
+        if further is None or not self._left:
+            return
+        refs = [one.ref for one in self._left]
+        failed = sign_further(refs, further.signer, required=further.required)
+        if failed:
+            self._parts.reporter.note(f"not signed with the job's identity: {failed}")
 
     def _verify(self, signatures: dict[Digest, dict[str, Digest]]) -> None:
         """Read every release as those will who pull it.

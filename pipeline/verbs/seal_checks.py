@@ -101,8 +101,10 @@ def release_tag(registry: SealRegistry, one: Sealing) -> Digest | None:
     return held
 
 
-def parent_reasons(candidate: Candidate, lineage: Lineage) -> Iterator[str]:
-    """Yield why a candidate's parent is none that a release can stand on."""
+def standing_reasons(candidate: Candidate, lineage: Lineage) -> Iterator[str]:
+    """Yield why a release can stand on neither the candidate nor its parent: not released, yanked, pruned."""
+    if lineage.pruned(candidate.repository, candidate.digest):
+        yield "it was deleted by `pipeline prune`"
     parent = candidate.parent
     if parent is None:
         if candidate.tier is not Tier.UPSTREAM:
@@ -113,6 +115,8 @@ def parent_reasons(candidate: Candidate, lineage: Lineage) -> Iterator[str]:
         yield f"its parent {parent.image} sha256:{parent.digest.short} is not released; seals go from the top"
     elif (yank := lineage.yank_of(seal)) is not None:
         yield f"its parent {parent.image} v{seal.version} was yanked: {plain(yank.why, 200)}"
+    elif lineage.pruned(seal.repository, seal.digest):
+        yield f"its parent {parent.image} v{seal.version} was deleted by `pipeline prune`"
 
 
 def refuse(reasons: Sequence[Reason], hint: str = "") -> None:
@@ -147,7 +151,7 @@ def _no_longer(one: Sealing, lineage: Lineage, standings: Standings) -> Iterable
     gone = set(one.approvals) - {vote.approval for vote in standing.counting}
     if gone:
         yield one.name, f"the approval {min(gone)[:12]} does not count any more; run the same command again"
-    for text in parent_reasons(one.candidate, lineage):
+    for text in standing_reasons(one.candidate, lineage):
         yield one.name, text
 
 

@@ -7,31 +7,18 @@ so that a run that goes on where another was killed writes the same; texts from 
 from __future__ import annotations
 
 import datetime as dt
-import json
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
 
-from pipeline.domain.decision import Approval
-from pipeline.domain.evidence import EvidenceKind
+from pipeline.domain.attestation import ATTESTED, Verified, attests_of
 from pipeline.domain.image import Digest
-from pipeline.domain.provenance import AUTHORITY
-from pipeline.domain.record import Candidate, harmless, record_json
-from pipeline.domain.record_codec import stamp
+from pipeline.domain.record import harmless
 from pipeline.domain.release import Seal
 from pipeline.domain.sealing import TagOrder
 from pipeline.domain.text import plain
-from pipeline.errors import GateRefusedError
 from pipeline.verbs.evidence import EvidenceStore, fetch_evidence
 from pipeline.verbs.knowing import release_of
-from pipeline.verbs.seal_parts import Sealing, SealParts
-from pipeline.verbs.signing import Attest, SignOrder, UnsafeUnsigned
-
-CYCLONEDX = "https://cyclonedx.org/bom"
-APPROVED = "https://in-toto.io/attestation/svr/v0.1"
-"""Simple Verification Result: who verified which properties, here with the signed decisions beside them."""
-
-BOOTED = f"{AUTHORITY}boot-test/v1"
-VERIFIER = f"{AUTHORITY}seal/v1"
+from pipeline.verbs.seal_parts import Sealing, SealParts, SealPlan
+from pipeline.verbs.signing import SignOrder, UnsafeUnsigned
 
 _REASONS = 20
 _LONGEST = 400
@@ -73,18 +60,29 @@ def changelog_entry(one: Sealing, *, signed: bool) -> str:
     return "\n".join(plain(line, 2000) for line in lines)
 
 
-def sign_order(one: Sealing, approvals: Sequence[Approval], store: EvidenceStore) -> SignOrder:
+def sign_order(one: Sealing, plan: SealPlan, store: EvidenceStore) -> SignOrder:
     """Return what is signed and attested of one release; its documents are fetched by their hashes.
 
     Raises:
-        GateRefusedError: A document is not understood.
+        SignatureError: A document is not understood.
         NotFoundError, RegistryError: One cannot be had.
     """
+    candidate = one.candidate
+    kinds = sorted(ATTESTED & candidate.evidence.keys())
+    documents = {kind: fetch_evidence(store, candidate, kind) for kind in kinds}
+    mine = tuple(approval for approval in plan.approvals if approval.id in one.approvals)
+    verified = Verified(
+        version=one.version,
+        approvals=mine,
+        rules=plan.rules,
+        warnings=plan.warnings,
+        time=max((approval.time for approval in mine), default=candidate.finished),
+    )
     return SignOrder(
-        repository=one.candidate.repository,
+        repository=candidate.repository,
         subject=one.subject,
-        attestations=tuple(_attests(one, approvals, store)),
-        created=one.candidate.finished,
+        attestations=attests_of(candidate, documents, verified),
+        created=candidate.finished,
     )
 
 
@@ -123,61 +121,3 @@ def _parent(one: Sealing) -> str:
 
 def _mark(one: Sealing) -> str:
     return f"Image: {one.ref}"
-
-
-def _attests(one: Sealing, approvals: Sequence[Approval], store: EvidenceStore) -> Iterator[Attest]:
-    """Yield what is attested: SBOM, provenance, the approvals, the boot test where there was one."""
-    recorded = one.candidate.evidence.keys()
-    if EvidenceKind.SBOM in recorded:
-        yield Attest(name="sbom", predicate_type=CYCLONEDX, predicate=_document(one.candidate, "sbom", store))
-    if EvidenceKind.PROVENANCE in recorded:
-        statement = _document(one.candidate, "provenance", store)
-        if not isinstance(statement.get("predicateType"), str) or "predicate" not in statement:
-            raise _unreadable(one.candidate, "provenance", "it is no in-toto statement")
-        yield Attest(
-            name="provenance", predicate_type=statement["predicateType"], predicate=statement["predicate"]
-        )
-    if EvidenceKind.BOOT_TEST in recorded:
-        yield Attest(
-            name="boot-test", predicate_type=BOOTED, predicate=_document(one.candidate, "boot-test", store)
-        )
-    yield _approved(one, approvals)
-
-
-def _approved(one: Sealing, approvals: Sequence[Approval]) -> Attest:
-    """Return what says that the rule was satisfied, with the signed decisions, for anybody to check."""
-    mine = [approval for approval in approvals if approval.id in one.approvals]
-    when = max((approval.time for approval in mine), default=one.candidate.finished)
-    return Attest(
-        name="approval",
-        predicate_type=APPROVED,
-        predicate={
-            "verifier": {"id": VERIFIER},
-            "timeCreated": stamp(when),
-            "properties": [
-                "BOOTC_PIPELINE_GATES_PASSED",
-                "BOOTC_PIPELINE_EVIDENCE_COMPLETE",
-                "BOOTC_PIPELINE_APPROVAL_RULE_SATISFIED",
-            ],
-            "version": one.version,
-            "candidate": one.candidate.id,
-            "approvals": [record_json(approval) for approval in mine],
-        },
-    )
-
-
-def _document(candidate: Candidate, kind: str, store: EvidenceStore) -> dict[str, Any]:
-    try:
-        value = json.loads(fetch_evidence(store, candidate, kind))
-    except ValueError as error:
-        raise _unreadable(candidate, kind, f"it is no JSON: {error}") from error
-    if not isinstance(value, dict):
-        raise _unreadable(candidate, kind, "it is no JSON object")
-    return value
-
-
-def _unreadable(candidate: Candidate, kind: str, why: str) -> GateRefusedError:
-    return GateRefusedError(
-        f"the {kind} of {candidate.line}/{candidate.image} cannot be attested: {why}",
-        hint="build the image again with this version of the program",
-    )

@@ -20,7 +20,7 @@ from pipeline.domain.sealing import PlannedSeal, ProposedBump, SealSummary, TagO
 from pipeline.domain.signature import VerifyKey
 from pipeline.verbs.host_pull import HostPull
 from pipeline.verbs.knowing import Knowing
-from pipeline.verbs.signing import SignatureStore, Signer, UnsafeUnsigned
+from pipeline.verbs.signing import FurtherSigner, SignatureStore, Signer, UnsafeUnsigned
 from pipeline.verbs.standing import DecisionLedger, Known, RuleBook, Signatures
 
 Signing: TypeAlias = Signer | UnsafeUnsigned
@@ -61,6 +61,14 @@ def _go_on(_step: str) -> None:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Further:
+    """A second signature, with an identity in place of a key; whether the seal may go on without it."""
+
+    signer: FurtherSigner
+    required: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class SealParts:
     """What a seal is made with.
 
@@ -70,6 +78,7 @@ class SealParts:
         registry: The images' registry.
         keys: Public keys that hosts trust, or will.
         signer: What signs the releases, or the explicit word that nothing does.
+        further: What signs once more, as evidence that hosts do not look at; None for nothing.
         signed: Where signatures and attestations are kept.
         host_pull: Asks hosts' own skopeo.
         tags: Writes git tags.
@@ -94,6 +103,7 @@ class SealParts:
     author: str
     clock: Callable[[], dt.datetime]
     reporter: Reporter
+    further: Further | None = None
     on_step: Callable[[str], None] = _go_on
     warnings: tuple[str, ...] = ()
     jobs: int = 16

@@ -19,7 +19,7 @@ from pipeline.domain.release import Seal
 from pipeline.domain.sealing import Asked, ProposedBump, choose_version, refuse_second_seal, under_way
 from pipeline.errors import GateRefusedError, NotFoundError, UsageError
 from pipeline.verbs.knowing import known_of, proposed_bump, release_of, side_by_side
-from pipeline.verbs.seal_checks import Reason, parent_of, parent_reasons, refuse, release_tag
+from pipeline.verbs.seal_checks import Reason, parent_of, refuse, release_tag, standing_reasons
 from pipeline.verbs.seal_entry import tag_orders
 from pipeline.verbs.seal_parts import Sealing, SealParts, SealPlan, SealRegistry
 from pipeline.verbs.signing import UnsafeUnsigned, read_signed, require_known
@@ -203,7 +203,7 @@ def _reasons(one: Candidate, seen: _Seen, standing: Standing, lineage: Lineage) 
     name = _name(one)
     yield from ((name, text) for text in seen.reasons)
     yield from ((name, str(refusal)) for refusal in standing.refusals)
-    yield from ((name, text) for text in parent_reasons(one, lineage))
+    yield from ((name, text) for text in standing_reasons(one, lineage))
 
 
 def _sealings(

@@ -22,9 +22,10 @@ from images import push, tiny_image
 from pipeline.domain.artifact import fallback_tag
 from pipeline.domain.hostcontrol.state import BootEntry, HostState, System
 from pipeline.domain.image import Digest
+from pipeline.domain.lineage import removed_of
 from pipeline.domain.oci import digest_of
 from pipeline.domain.release import Retention, Seal
-from pipeline.domain.retention import HostsKnown, Limits, removed_of
+from pipeline.domain.retention import HostsKnown, Limits
 from pipeline.domain.retention_plan import PruneResult, Role, Row, in_order
 from pipeline.errors import GateRefusedError, HostError, NotFoundError, RegistryError
 from pipeline.render.progress import Mode

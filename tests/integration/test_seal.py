@@ -20,6 +20,7 @@ from signingkit import FastSigner
 
 from pipeline.domain.image import Tier
 from pipeline.domain.lineage import CHANNEL
+from pipeline.domain.predicates import APPROVALS, SBOM, VSA
 from pipeline.domain.record import SourceState
 from pipeline.domain.release import Reservation, Seal
 from pipeline.domain.sealing import LEASE, Asked
@@ -34,7 +35,6 @@ from pipeline.errors import (
 from pipeline.render.seal import plan_json, sealed_json, show_plan, show_sealed
 from pipeline.verbs.reject import reject
 from pipeline.verbs.seal import seal
-from pipeline.verbs.seal_entry import APPROVED, CYCLONEDX
 from pipeline.verbs.seal_plan import Words, plan_seal
 from pipeline.verbs.signing import UnsafeUnsigned, read_signed
 
@@ -86,13 +86,13 @@ def test_what_is_attested_can_be_checked_with_the_key_alone(world: SealWorld) ->
     found = read_signed(parts.signed, seal.repository, seal.digest, world.keys_trusted, seal.signatures)
     assert found.problems == ()
     sbom, approval = found.attestations["sbom"], found.attestations["approval"]
-    assert (sbom.predicate_type, sbom.predicate["bomFormat"]) == (CYCLONEDX, "CycloneDX")
-    assert approval.predicate_type == APPROVED
+    assert (sbom.predicate_type, sbom.predicate["bomFormat"]) == (SBOM, "CycloneDX")
+    assert approval.predicate_type == VSA
     assert approval.subjects == (upstream.digest,)
-    assert [one["id"] for one in approval.predicate["approvals"]] == sorted(
+    assert [one["id"] for one in approval.predicate[APPROVALS]] == sorted(
         seal.approvals, key=[one.id for one in world.records()].index
     )
-    assert "BOOTC_PIPELINE_APPROVAL_RULE_SATISFIED" in approval.predicate["properties"]
+    assert approval.predicate["verificationResult"] == "PASSED"
 
 
 def test_the_git_tag_is_signed_annotated_and_tells_the_change(world: SealWorld) -> None:

@@ -18,10 +18,11 @@ from pipeline.domain.decision import Approval, Decided, Release, Withdrawal
 from pipeline.domain.holding import Held, Shelf, held_of
 from pipeline.domain.hostcontrol.state import BootEntry, HostState, System
 from pipeline.domain.image import Digest, Repository, Tier
+from pipeline.domain.lineage import removed_of
 from pipeline.domain.oci import OCI_INDEX, OCI_MANIFEST, digest_of
 from pipeline.domain.record import Candidate, Parent, Record
 from pipeline.domain.release import Deployment, Removed, Retention, Seal, Step
-from pipeline.domain.retention import NOBODY, HostsKnown, Images, Limits, removed_of
+from pipeline.domain.retention import NOBODY, HostsKnown, Images, Limits
 from pipeline.domain.retention_plan import Role, Row, in_order, rows_of
 from pipeline.errors import UsageError
 

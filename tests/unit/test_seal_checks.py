@@ -17,10 +17,11 @@ from pipeline.domain.image import Tier
 from pipeline.domain.lineage import Lineage
 from pipeline.domain.oci import OCI_MANIFEST, Descriptor
 from pipeline.domain.protected_rules import ProtectedRules
-from pipeline.domain.record import Record
+from pipeline.domain.record import Candidate, Record
+from pipeline.domain.release import Removed, Retention, Seal
 from pipeline.domain.sealing import LEASE, ProposedBump
 from pipeline.errors import GateRefusedError, SealConflictError
-from pipeline.verbs.seal_checks import OvertakenError, parent_of, parent_reasons, recheck
+from pipeline.verbs.seal_checks import OvertakenError, parent_of, recheck, standing_reasons
 from pipeline.verbs.seal_parts import Sealing
 from pipeline.verbs.standing import Known, Standings
 
@@ -102,12 +103,19 @@ def test_another_digest_that_was_first() -> None:
     ask(lower, MINE, now=NOW + LEASE)
 
 
+def pruned(one: Candidate | Seal) -> Retention:
+    removed = Removed(repository=one.repository, digest=one.digest, reason="old")
+    return Retention(time=LATER, author="ci", removed=(removed,))
+
+
 @pytest.mark.parametrize(
     ("record", "why"),
     [
         (withdrawal(YES[0]), r"got 1 .*it was withdrawn"),
         (rejection("dan"), "it does not boot here"),
         (yank(PARENT, time=LATER), r"its parent debian/upstream v1\.0\.0 was yanked: zfs"),
+        (pruned(CANDIDATE), "it was deleted by `pipeline prune`"),
+        (pruned(PARENT), r"its parent debian/upstream v1\.0\.0 was deleted by `pipeline prune`"),
         (seal("1.1.0", 12), r"approved the difference to none, the last release is v1\.1\.0"),
     ],
 )
@@ -131,11 +139,11 @@ def test_one_of_three_that_is_withdrawn_is_not_recorded_as_counting() -> None:
 
 def test_parents() -> None:
     lineage = Lineage(LEDGER)
-    assert list(parent_reasons(CANDIDATE, lineage)) == []
+    assert list(standing_reasons(CANDIDATE, lineage)) == []
     assert parent_of(CANDIDATE, lineage) == PARENT
-    assert list(parent_reasons(UPSTREAM, lineage)) == []
+    assert list(standing_reasons(UPSTREAM, lineage)) == []
     assert parent_of(UPSTREAM, lineage) is None
-    [why] = parent_reasons(CANDIDATE, Lineage(()))
+    [why] = standing_reasons(CANDIDATE, Lineage(()))
     assert why.endswith("is not released; seals go from the top")
-    [why] = parent_reasons(dataclasses.replace(CANDIDATE, parent=None), lineage)
+    [why] = standing_reasons(dataclasses.replace(CANDIDATE, parent=None), lineage)
     assert why.startswith("its record names no parent")
