@@ -28,8 +28,6 @@ from pipeline.verbs.signing import SIGNATURE, read_signed
 from pipeline.verbs.standing import Standing, Standings
 from pipeline.verbs.verify_parts import Subject, VerifyParts
 
-__all__ = ["CHECKS", "VerifyParts"]
-
 _APPROVAL = "approval"
 _ATTESTED = frozenset({EvidenceKind.SBOM.value, EvidenceKind.PROVENANCE.value, EvidenceKind.BOOT_TEST.value})
 """The evidence that is attested wherever it is recorded."""

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from pipeline.domain.image import ImageRef
     from pipeline.domain.lookback import LookBack
     from pipeline.domain.signature import VerifyKey
-    from pipeline.verbs.verify_checks import VerifyParts
+    from pipeline.verbs.verify_parts import VerifyParts
     from pipeline.wiring.parts import Parts
 
 
@@ -153,7 +153,7 @@ class ReleaseParts:
         """Return what releases are verified with, by a ledger that was read."""
         from pipeline.adapters.authors import GitAuthors  # noqa: PLC0415
         from pipeline.adapters.protected_history import ProtectedHistory  # noqa: PLC0415
-        from pipeline.verbs.verify_checks import VerifyParts  # noqa: PLC0415
+        from pipeline.verbs.verify_parts import VerifyParts  # noqa: PLC0415
 
         parts = self._parts
         settings = parts.catalogue.settings
