@@ -49,7 +49,7 @@ from pipeline.verbs.knowing import Knowing, release_of
 from pipeline.verbs.seal import seal
 from pipeline.verbs.seal_parts import SealParts
 from pipeline.verbs.seal_plan import Words
-from pipeline.verbs.signing import read_signed
+from pipeline.verbs.signing import SignatureStore, read_signed
 
 RULES = """
 [approval.rules.upstream]
@@ -92,7 +92,7 @@ class KeysPull:
         asked: Every pair that was asked about.
     """
 
-    def __init__(self, store: SignedStore, keys: tuple[VerifyKey, ...]) -> None:
+    def __init__(self, store: SignatureStore, keys: tuple[VerifyKey, ...]) -> None:
         self._store, self._keys = store, keys
         self.trusts: dict[Digest, tuple[VerifyKey, ...]] = {}
         self.asked: list[tuple[ImageRef, ImageRef]] = []
@@ -106,6 +106,18 @@ class KeysPull:
 
     def pulls_many(self, pairs: Sequence[tuple[ImageRef, ImageRef]]) -> tuple[PullAnswer, ...]:
         return tuple(self.pulls(*pair) for pair in pairs)
+
+    def distrusts(self, pairs: Sequence[tuple[ImageRef, ImageRef]], key: VerifyKey) -> tuple[str, ...]:
+        known = [self.trusts.get(consumer.pinned, self._keys) for consumer, _ in pairs]
+        return tuple("" if key in keys else "it is not among its keys" for keys in known)
+
+
+class BlindPull(KeysPull):
+    """Hosts whose policy tells nothing before they pull."""
+
+    def distrusts(self, pairs: Sequence[tuple[ImageRef, ImageRef]], key: VerifyKey) -> tuple[str, ...]:
+        del key
+        return tuple("" for _ in pairs)
 
 
 class SealWorld(World):

@@ -46,6 +46,8 @@ from pipeline.domain.host_pull import (
 )
 from pipeline.domain.image import Digest, ImageRef, Repository
 from pipeline.domain.oci import Descriptor, Manifest, parse
+from pipeline.domain.rotation import why_not_trusted
+from pipeline.domain.signature import VerifyKey
 from pipeline.domain.tocline import unescaped
 from pipeline.errors import NotFoundError, RegistryError, ToolMissingError
 
@@ -142,6 +144,13 @@ class SkopeoHostPull:
         for group in self._groups(tuple(asked)):
             answers |= self._answers(group, asked, offers)
         return tuple(answers[_pinned(consumer), _pinned(wanted)] for consumer, wanted in pairs)
+
+    def distrusts(self, pairs: Sequence[Pair], key: VerifyKey) -> tuple[str, ...]:
+        """See `HostPull.distrusts`; where files cannot be read apart from the image, only a pull can tell."""
+        consumers = tuple(dict.fromkeys(_pinned(consumer) for consumer, _ in pairs))
+        found = map(carried, self._opened(consumers))
+        files = dict(zip(consumers, found, strict=True))
+        return tuple(_distrust(files[_pinned(one)], key, wanted.repository) for one, wanted in pairs)
 
     # --- what the registry has
 
@@ -275,6 +284,13 @@ def _environment(snapshot: LayeredSnapshot) -> Any:
 
 def _same_keys(group: _Group, files: Carried) -> bool:
     return all(same_file(group.snapshot, path, data) for path, data in files.keys.items())
+
+
+def _distrust(files: Carried | None, key: VerifyKey, repository: Repository) -> str:
+    if files is None or files.policy is None:
+        return ""
+    keys = {path: data for path, data in files.keys.items() if data is not None}
+    return why_not_trusted(files.policy, keys, key, repository)
 
 
 def _pinned(ref: ImageRef) -> ImageRef:

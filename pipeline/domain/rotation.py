@@ -18,11 +18,6 @@ _ONLY_REPOSITORY = frozenset({"matchRepository", "exactRepository", "remapIdenti
 """The identities that a signature without a tag can satisfy."""
 
 
-def trusted_by(policy: bytes, keys: Mapping[str, bytes], key: VerifyKey, repository: Repository) -> bool:
-    """Tell whether a policy lets through what a key signs; arguments as `why_not_trusted`."""
-    return not why_not_trusted(policy, keys, key, repository)
-
-
 def why_not_trusted(policy: bytes, keys: Mapping[str, bytes], key: VerifyKey, repository: Repository) -> str:
     """Return why a policy refuses what a key signs; "" when it lets it through because of that key.
 
@@ -46,31 +41,6 @@ def why_not_trusted(policy: bytes, keys: Mapping[str, bytes], key: VerifyKey, re
         return f"{where} asks for {kinds}, not for a signature by a release key alone"
     faults = (_fault(one, keys, key, where) for one in signed)
     return next(filter(None, faults), "")
-
-
-def require_trusted(
-    release: str, policy: bytes, keys: Mapping[str, bytes], key: VerifyKey, repository: Repository
-) -> None:
-    """Return if the release before trusts the key that is to sign the next one.
-
-    Args:
-        release: The release before, for the message.
-        policy: Its policy.json.
-        keys: Path in it to the file's bytes, for each key the policy names.
-        key: The key that is to sign the next release.
-        repository: Where the next release will be.
-
-    Raises:
-        SignatureError: It does not: hosts that run it could not pull the next release.
-    """
-    why = why_not_trusted(policy, keys, key, repository)
-    if not why:
-        return
-    raise SignatureError(
-        f"{release} does not trust the key {key}: {why}; hosts that run it could not pull the next release",
-        hint="sign with the key that release trusts; add the new key to signing.release_keys, release that, "
-        "and only then sign with the new key",
-    )
 
 
 def _fault(requirement: Requirement, keys: Mapping[str, bytes], key: VerifyKey, where: str) -> str:

@@ -12,6 +12,7 @@ from typing import Protocol
 
 from pipeline.domain.host_pull import PullAnswer
 from pipeline.domain.image import ImageRef
+from pipeline.domain.signature import VerifyKey
 
 Succession = tuple[ImageRef | None, ImageRef]
 """The release before, if there is one, and the new one."""
@@ -34,6 +35,37 @@ class HostPull(Protocol):
     def pulls_many(self, pairs: Sequence[tuple[ImageRef, ImageRef]]) -> tuple[PullAnswer, ...]:
         """Answer for many pairs of consumer and wanted image, in their order, as `pulls` does."""
 
+    def distrusts(self, pairs: Sequence[tuple[ImageRef, ImageRef]], key: VerifyKey) -> tuple[str, ...]:
+        """Tell for pairs of consumer and wanted image why the consumer would refuse what a key signs there.
+
+        The early, cheap answer, read from the consumer's files: "" where nothing speaks against it. The proof
+        is `pulls`.
+
+        Raises:
+            NotFoundError: The registry does not have the consumer.
+            RegistryError: The registry fails.
+        """
+
+
+def distrust_problems(
+    host_pull: HostPull, successions: Sequence[Succession], key: VerifyKey
+) -> tuple[tuple[str, ...], ...]:
+    """Return why hosts would refuse what a key signs: those of the release before, and those of the new one.
+
+    Raises:
+        PipelineError: As `HostPull.distrusts` says.
+    """
+    pairs = _pairs(successions)
+    said = dict(zip(pairs, host_pull.distrusts(pairs, key), strict=True))
+    return tuple(
+        tuple(
+            f"{consumer} does not trust the key {key} that is to sign: {said[consumer, new]}"
+            for consumer in _consumers(previous, new)
+            if said[consumer, new]
+        )
+        for previous, new in successions
+    )
+
 
 def pull_problems(host_pull: HostPull, successions: Sequence[Succession]) -> tuple[tuple[str, ...], ...]:
     """Return what keeps hosts from each new release; nothing where its predecessor and itself can pull it.
@@ -41,15 +73,21 @@ def pull_problems(host_pull: HostPull, successions: Sequence[Succession]) -> tup
     Raises:
         PipelineError: As `HostPull.pulls` says.
     """
-    pairs = [
-        (consumer, new) for previous, new in successions for consumer in dict.fromkeys((previous or new, new))
-    ]
+    pairs = _pairs(successions)
     answers = dict(zip(pairs, host_pull.pulls_many(pairs), strict=True))
     return tuple(
         tuple(
             f"a host of {consumer} cannot pull {new}: {answers[consumer, new].said}"
-            for consumer in dict.fromkeys((previous or new, new))
+            for consumer in _consumers(previous, new)
             if not answers[consumer, new].ok
         )
         for previous, new in successions
     )
+
+
+def _pairs(successions: Sequence[Succession]) -> list[tuple[ImageRef, ImageRef]]:
+    return [(consumer, new) for previous, new in successions for consumer in _consumers(previous, new)]
+
+
+def _consumers(previous: ImageRef | None, new: ImageRef) -> tuple[ImageRef, ...]:
+    return tuple(dict.fromkeys((previous or new, new)))

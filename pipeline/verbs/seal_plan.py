@@ -11,13 +11,14 @@ from dataclasses import dataclass, field, replace
 
 from pipeline.domain.approvals import Vote
 from pipeline.domain.decision import Approval
-from pipeline.domain.image import Digest, ImageRef, Repository
+from pipeline.domain.image import Digest, ImageRef, Repository, Tier
 from pipeline.domain.lineage import Lineage
 from pipeline.domain.oci import Descriptor, Index, parse
 from pipeline.domain.record import Candidate, Record, harmless
 from pipeline.domain.release import Seal
 from pipeline.domain.sealing import Asked, ProposedBump, choose_version, refuse_second_seal, under_way
 from pipeline.errors import GateRefusedError, NotFoundError, UsageError
+from pipeline.verbs.host_pull import distrust_problems
 from pipeline.verbs.knowing import known_of, proposed_bump, release_of, side_by_side
 from pipeline.verbs.seal_checks import Reason, parent_of, refuse, release_tag, standing_reasons
 from pipeline.verbs.seal_entry import tag_orders
@@ -79,6 +80,7 @@ def plan_seal(wanted: Sequence[Candidate], words: Words, parts: SealParts) -> Se
     standings = [found.of(one, what) for one, what in zip(fresh, known, strict=True)]
     judged = list(zip(fresh, seen, standings, strict=True))
     refuse([reason for one in judged for reason in _reasons(*one, lineage)])
+    _require_trusted(fresh, lineage, parts)
     live = under_way(records, lineage, parts.clock())
     for one in fresh:
         refuse_second_seal(_name(one), one.digest, live)
@@ -93,6 +95,29 @@ def plan_seal(wanted: Sequence[Candidate], words: Words, parts: SealParts) -> Se
         side_by_side(lambda one: release_tag(parts.registry, one), plan.sealings, jobs=parts.jobs)
         parts.tags.require(tag_orders(plan.sealings, parts))
     return plan
+
+
+def _require_trusted(fresh: Sequence[Candidate], lineage: Lineage, parts: SealParts) -> None:
+    """Return if hosts of the releases before, and of the new ones, trust the key that is to sign.
+
+    Raises:
+        GateRefusedError: Some do not.
+    """
+    hosts = [one for one in fresh if one.tier is not Tier.UPSTREAM]
+    if isinstance(parts.signer, UnsafeUnsigned) or not hosts:
+        return
+    before = [lineage.newest(_name(one)) for one in hosts]
+    successions = [
+        (None if seal is None else seal.repository.at(seal.digest), one.repository.at(one.digest))
+        for one, seal in zip(hosts, before, strict=True)
+    ]
+    with parts.reporter.stage(f"whom {len(hosts)} images trust"):
+        found = distrust_problems(parts.host_pull, successions, parts.signer.key)
+    refuse(
+        [(_name(one), text) for one, texts in zip(hosts, found, strict=True) for text in texts],
+        hint="sign with the key they trust; a new key is added to signing.release_keys and released first, "
+        "and signs from the next release on",
+    )
 
 
 def _in_order(wanted: Sequence[Candidate], words: Words, records: Sequence[Record]) -> list[Candidate]:

@@ -31,6 +31,7 @@ from pipeline.domain.image import Digest, ImageRef, Repository
 from pipeline.domain.layer import layer_of
 from pipeline.domain.oci import Manifest, digest_of, parse
 from pipeline.domain.placement import TreeEntry
+from pipeline.domain.signature import VerifyKey
 from pipeline.domain.tree import FileType
 from pipeline.domain.trust import POLICY, REGISTRIES_D, Trust, trust_files
 from pipeline.errors import RegistryError, ToolMissingError
@@ -235,6 +236,11 @@ def test_a_key_must_be_trusted_one_release_before_it_signs(
     [problems] = pull_problems(world.host_pull(), [(host, third)])
     assert len(problems) == 1
     assert problems[0].startswith(f"a host of {host} cannot pull {third}: skopeo 1.18.0 of {host} refuses it")
+    # The early answer, from the images' files alone, is the same.
+    two = VerifyKey.parse("two.pub", world.keys["two"][1].read_text())
+    early, knows, itself = world.host_pull().distrusts([(host, third), (release, third), (third, third)], two)
+    assert "one.pub" in early
+    assert (knows, itself) == ("", "")
 
 
 def test_a_signature_of_another_repository_is_refused(

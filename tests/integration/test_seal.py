@@ -15,7 +15,7 @@ from ledgers import git
 from records import yank
 from registries import RunningRegistry, running_registry
 from rich.console import Console
-from sealworld import KeysPull, SealWorld, Silent
+from sealworld import BlindPull, KeysPull, SealWorld, Silent
 from signingkit import FastSigner
 
 from pipeline.domain.image import Tier
@@ -410,10 +410,27 @@ class TestSigning:
         parts = world.parts()
         assert isinstance(parts.host_pull, KeysPull)
         parts.host_pull.trusts[first.digest] = (world.signer.key,)
+        with pytest.raises(GateRefusedError, match=r"does not trust the key new\.pub"):
+            world.seal(second, host_pull=parts.host_pull, signer=new)
+        assert "v1.1.0" not in world.names()
+        assert not [one for one in world.records() if isinstance(one, Reservation) and one.version == "1.1.0"]
+        [made] = world.seal(second)
+        assert made.seal.version == "1.1.0"
+
+    def test_a_release_that_hosts_refuse_when_they_pull_it(self, world: SealWorld) -> None:
+        upstream = world.top_down()
+        first = world.released(parent=upstream)
+        second = world.built(parent=upstream)
+        world.agree(second)
+        new = FastSigner("new.pub")
+        world.keys_trusted = (world.signer.key, new.key)
+        parts = world.parts()
+        pull = BlindPull(parts.signed, world.keys_trusted)
+        pull.trusts[first.digest] = (world.signer.key,)
         with pytest.raises(
             GateRefusedError, match=rf"a host of {first.repository}@{first.digest} cannot pull"
         ):
-            world.seal(second, host_pull=parts.host_pull, signer=new)
+            world.seal(second, host_pull=pull, signer=new)
         assert world.names()["v1"] == first.digest
         assert "debian/base/v1.1.0" not in world.git_tags()
         [made] = world.seal(second)
