@@ -57,18 +57,39 @@ def load(images: Path, *, containerfiles: Path | None = None, registry: str | No
     Raises:
         DefinitionError: With every problem of every file.
     """
-    if not images.is_dir():
-        hint = "name the folder with --images, or scaffold one with `pipeline init`"
-        problem = Problem(file=str(images), line=None, key="", message="there is no such folder", hint=hint)
-        raise DefinitionError((problem,))
-    loader = _Loader(images=images, containerfiles=containerfiles or images.parent / "Containerfiles")
+    loader = _loader(images, containerfiles or images.parent / "Containerfiles")
     settings = loader.settings(registry)
     lines = loader.lines(settings)
     if settings is not None:
         loader.check_default_line(settings, lines)
     if settings is None or loader.problems:
-        raise DefinitionError(tuple(sorted(loader.problems, key=lambda one: (one.file, one.line or 0))))
+        raise loader.error
     return Catalogue(settings=settings, lines=lines)
+
+
+def load_settings(images: Path, *, registry: str | None = None) -> Settings:
+    """Load the settings of all lines alone: what leads back must not stumble over a definition.
+
+    Args:
+        images: The images folder.
+        registry: Overrides the registry's url of the settings.
+
+    Raises:
+        DefinitionError: With every problem of that file.
+    """
+    loader = _loader(images, images)
+    settings = loader.settings(registry)
+    if settings is None:
+        raise loader.error
+    return settings
+
+
+def _loader(images: Path, containerfiles: Path) -> _Loader:
+    if not images.is_dir():
+        hint = "name the folder with --images, or scaffold one with `pipeline init`"
+        problem = Problem(file=str(images), line=None, key="", message="there is no such folder", hint=hint)
+        raise DefinitionError((problem,))
+    return _Loader(images=images, containerfiles=containerfiles)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -78,6 +99,11 @@ class _Loader:
     problems: list[Problem] = field(default_factory=list)
     read_before: dict[Path, bytes | str] = field(default_factory=dict)
     settings_lines: Mapping[str, int] = field(default_factory=dict)
+
+    @property
+    def error(self) -> DefinitionError:
+        """All problems so far."""
+        return DefinitionError(tuple(sorted(self.problems, key=lambda one: (one.file, one.line or 0))))
 
     def shown(self, path: Path) -> str:
         return str(Path(self.images.name) / path.relative_to(self.images))

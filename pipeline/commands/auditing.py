@@ -32,7 +32,7 @@ def audit(parts: Parts) -> int:
     from pipeline.verbs.audit import audit as verb  # noqa: PLC0415
     from pipeline.verbs.audit_keys import KeyParts  # noqa: PLC0415
 
-    options, settings = parts.options, parts.catalogue.settings
+    options, settings = parts.options, parts.settings
     work = AuditParts(
         ledger=parts.ledger,
         store=parts.releasing.registries,

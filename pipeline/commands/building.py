@@ -267,7 +267,7 @@ def render(parts: Parts) -> int:
         parts.catalogue,
         parts.line,
         options.host,
-        trust=read_trust(parts.catalogue.settings, parts.images),
+        trust=read_trust(parts.settings, parts.images),
         target=Path(options.folder) if options.folder else None,
         write=FolderWriter(owners=os.geteuid() == 0),
     )

@@ -88,7 +88,7 @@ def ci_render(parts: Parts) -> int:
     """`ci render`."""
     from pipeline.verbs import ci_render as verb  # noqa: PLC0415
 
-    settings = parts.catalogue.settings
+    settings = parts.settings
     wanted = verb.CiSettings.of(settings)
     text = verb.ci_render(verb.lines_of(parts.catalogue), wanted)
     if parts.options.json:

@@ -32,7 +32,7 @@ def prune(parts: Parts) -> int:
     from pipeline.verbs.prune import PruneOrder, PruneParts  # noqa: PLC0415
     from pipeline.verbs.prune import prune as verb  # noqa: PLC0415
 
-    options, settings = parts.options, parts.catalogue.settings.retention
+    options, settings = parts.options, parts.settings.retention
     limits = Limits(
         releases=options.keep or settings.releases,
         candidate_days=options.candidates_days or settings.candidate_days,

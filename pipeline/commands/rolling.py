@@ -137,13 +137,14 @@ def _rolling(parts: Parts) -> Rolling:
 def _ways(parts: Parts, ledger: OpenLedger) -> Ways:
     from pipeline.verbs.rollback_target import Ways  # noqa: PLC0415
 
-    default = parts.catalogue.settings.default_line
-    return Ways(ledger.records, line=parts.options.line, default=default, defined=_defined(parts))
+    default = parts.settings.default_line
+    return Ways(ledger.records, line=parts.options.line, default=default, defined=_hosts(parts))
 
 
-def _defined(parts: Parts) -> Iterable[str]:
-    lines = parts.catalogue.lines.values()
-    return [f"{line.name}/{host.name}" for line in lines for host in line.instances]
+def _hosts(parts: Parts) -> Iterable[str]:
+    from pipeline.domain.image import Tier  # noqa: PLC0415
+
+    return [name for name, tier in parts.defined.items() if tier is Tier.INSTANCE]
 
 
 def _stores(parts: Parts) -> Callable[[Repository], ChannelStore]:

@@ -99,7 +99,7 @@ def _seal_parts(parts: Parts) -> SealParts:
 def _signing(parts: Parts) -> Signing:
     from pipeline.verbs.signing import UnsafeUnsigned  # noqa: PLC0415
 
-    if parts.catalogue.settings.signing.unsafe_none:
+    if parts.settings.signing.unsafe_none:
         return UnsafeUnsigned(setting="signing.unsafe_none = true")
     return parts.releasing.signer
 
@@ -113,7 +113,7 @@ def _further(parts: Parts) -> Further | None:
     from pipeline.adapters.signer import Keyless  # noqa: PLC0415
     from pipeline.verbs.seal_parts import Further  # noqa: PLC0415
 
-    settings, token = parts.catalogue.settings, parts.environment.get("SIGSTORE_ID_TOKEN")
+    settings, token = parts.settings, parts.environment.get("SIGSTORE_ID_TOKEN")
     wanted = settings.signing.keyless
     if wanted == "off" or settings.signing.unsafe_none:
         return None
@@ -136,7 +136,7 @@ def _tags(parts: Parts) -> GitTags:
     key = options.git_key or parts.environment.get("PIPELINE_GIT_KEY")
     return GitTags(
         parts.images.resolve(),
-        remote=parts.catalogue.settings.ledger.remote,
+        remote=parts.settings.ledger.remote,
         tagging=Tagging(
             key=Path(os.path.expanduser(key)) if key else None,  # noqa: PTH111 - a path a user typed
             unsigned=options.unsafe_unsigned_tag,

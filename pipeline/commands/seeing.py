@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 
     from pipeline.adapters.registry import Registry
     from pipeline.domain.hostcontrol.state import HostState
-    from pipeline.domain.image import Tier
 
 _ATTEMPTS, _CONNECT_SECONDS, _READ_SECONDS = 2, 3.0, 5.0
 """How patient `status` is with a registry: who looks at night must not wait for one that is down."""
@@ -74,7 +73,7 @@ def _everything(parts: Parts) -> int:
         raise UsageError("--host-access is for one host", hint="name the host: pipeline status HOST")
     found = verb(
         parts.ledger,
-        defined=_defined(parts),
+        defined=parts.defined,
         branch=parts.releasing.branch,
         authors=GitAuthors(parts.images),
         signatures=parts.releasing.signatures,
@@ -94,7 +93,7 @@ def _host(parts: Parts) -> int:
     found = host_status(
         parts.ledger,
         _named(parts, options.host),
-        defined=frozenset(name for name, tier in _defined(parts).items() if tier is Tier.INSTANCE),
+        defined=frozenset(name for name, tier in parts.defined.items() if tier is Tier.INSTANCE),
         tags=_impatient(parts),
         ask=_asking(parts),
         now=parts.clock(),
@@ -123,12 +122,7 @@ def _named(parts: Parts, text: str) -> str:
 
 
 def _default_line(parts: Parts) -> str | None:
-    return parts.catalogue.settings.default_line
-
-
-def _defined(parts: Parts) -> dict[str, Tier]:
-    lines = parts.catalogue.lines.values()
-    return {f"{line.name}/{image.name}": image.tier for line in lines for image in line.images.values()}
+    return parts.settings.default_line
 
 
 def _impatient(parts: Parts) -> Registry:
@@ -136,7 +130,7 @@ def _impatient(parts: Parts) -> Registry:
     from pipeline.adapters.registry import Registry  # noqa: PLC0415
     from pipeline.adapters.transport import Patience  # noqa: PLC0415
 
-    settings = parts.catalogue.settings.registry
+    settings = parts.settings.registry
     host = settings.url.partition("/")[0]
     patience = Patience(attempts=_ATTEMPTS, connect=_CONNECT_SECONDS, read=_READ_SECONDS)
     found = find_credentials(host, files=login_files(parts.environment), environment=parts.environment)

@@ -29,7 +29,7 @@ from pipeline.domain.events import Reporter
 from pipeline.domain.image import ImageRef, Tier
 from pipeline.domain.record import Builder, SourceState
 from pipeline.domain.tree import Tree
-from pipeline.errors import NotFoundError, UsageError
+from pipeline.errors import DefinitionError, NotFoundError, UsageError
 from pipeline.render import progress
 
 if TYPE_CHECKING:
@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from pipeline.adapters.registry import Registry
     from pipeline.domain.kernel import KernelSource
     from pipeline.domain.record import Candidate
+    from pipeline.domain.settings import Settings
     from pipeline.verbs.build_instances import Fleet
     from pipeline.verbs.mirror import MirrorOrder, MirrorResult
     from pipeline.verbs.ports import Run
@@ -90,6 +91,27 @@ class Parts:
         return load(self.images, registry=self.environment.get("PIPELINE_REGISTRY"))
 
     @cached_property
+    def settings(self) -> Settings:
+        """The settings of all lines, whatever else is wrong in the definitions."""
+        from pipeline.adapters.definitions import load_settings  # noqa: PLC0415
+
+        return load_settings(self.images, registry=self.environment.get("PIPELINE_REGISTRY"))
+
+    @cached_property
+    def defined(self) -> Mapping[str, Tier]:
+        """Every image of the definitions (`line/image`) and its tier; none where they are wrong.
+
+        For verbs that look at releases or lead back to one: those are in the ledger. What is wrong is told.
+        """
+        try:
+            lines = self.catalogue.lines.values()
+        except DefinitionError as error:
+            told = "; ".join(line.strip() for line in error.message.splitlines())
+            self.reporter.note(f"the definitions are not looked at: {told}")
+            return {}
+        return {f"{line.name}/{image.name}": image.tier for line in lines for image in line.images.values()}
+
+    @cached_property
     def line(self) -> Line:
         """The line that is asked for."""
         return self.catalogue.line(self.options.line)
@@ -124,7 +146,7 @@ class Parts:
     @cached_property
     def engine(self) -> Engine:
         """The container engine, called as this machine needs it."""
-        settings = self.catalogue.settings
+        settings = self.settings
         conf: Path | None = None
         if settings.registry.insecure:
             self.state.mkdir(parents=True, exist_ok=True)
@@ -152,8 +174,8 @@ class Parts:
     def registry(self) -> Registry:
         """The project's registry."""
         return self.registry_at(
-            self.catalogue.settings.registry.url.partition("/")[0],
-            insecure=self.catalogue.settings.registry.insecure,
+            self.settings.registry.url.partition("/")[0],
+            insecure=self.settings.registry.insecure,
         )
 
     @cached_property
@@ -189,7 +211,7 @@ class Parts:
             store=self.registry,
             paths=BasePathCache(self.state / "cache" / "base-paths", self.registry, self.proofs.tables),
             overlays=OverlaidContainers(self.engine),
-            trust=read_trust(self.catalogue.settings, self.images),
+            trust=read_trust(self.settings, self.images),
             jobs=jobs,
             stop=self.stop,
             prover=prover,
@@ -225,7 +247,7 @@ class Parts:
         """The ledger, in the git repository of the definitions."""
         from pipeline.adapters.ledger import Ledger  # noqa: PLC0415
 
-        settings = self.catalogue.settings.ledger
+        settings = self.settings.ledger
         return Ledger(
             self.images.resolve(),
             branch=settings.branch,
@@ -246,7 +268,7 @@ class Parts:
     @property
     def remote(self) -> str:
         """Address of the repository that holds the definitions; "" for none."""
-        name = self.catalogue.settings.ledger.remote
+        name = self.settings.ledger.remote
         argv = ["git", "-C", str(self.images.resolve()), "remote", "get-url", "--", name]
         done = self.processes.run(argv, check=False)
         return done.stdout.strip() if done.code == 0 else ""
@@ -307,7 +329,7 @@ class Parts:
                 author=self.author[0],
                 timestamp=timestamp,
                 clock=self.clock,
-                files=SourceFiles(self.images, self.catalogue.settings.signing.release_keys),
+                files=SourceFiles(self.images, self.settings.signing.release_keys),
                 prover=EngineProver(workshop=self.proofs.workshop(boots)),
             )
 
@@ -346,7 +368,7 @@ class Parts:
 
         host = order.source.repository.registry
         insecure = {host} if insecure_source else set()
-        if self.catalogue.settings.registry.insecure:
+        if self.settings.registry.insecure:
             insecure.add(self.registry.host)
         return mirror(
             order,
@@ -394,7 +416,7 @@ class Parts:
             UsageError: It is neither.
         """
         line, slash, name = text.partition("/")
-        if slash and line in self.catalogue.lines and "/" not in name and ":" not in name:
+        if slash and "/" not in name and ":" not in name and line in self.catalogue.lines:
             from pipeline.verbs.candidates import latest  # noqa: PLC0415
 
             self.catalogue.line(line).image(name)

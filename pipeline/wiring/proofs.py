@@ -94,7 +94,7 @@ class ProofParts:
         """Who makes the images: as the settings say, else whoever has the registry."""
         from pipeline.domain.sbom.part import Organisation  # noqa: PLC0415
 
-        settings = self._parts.catalogue.settings
+        settings = self._parts.settings
         said = settings.supplier
         return Organisation(name=said.name or settings.registry.url, url=said.url, mail=said.mail)
 

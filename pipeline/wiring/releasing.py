@@ -45,7 +45,7 @@ class ReleaseParts:
         from pipeline.adapters.protected import ProtectedBranch  # noqa: PLC0415
 
         parts = self._parts
-        settings = parts.catalogue.settings
+        settings = parts.settings
         return ProtectedBranch(
             parts.images,
             remote=settings.ledger.remote,
@@ -77,7 +77,7 @@ class ReleaseParts:
 
         parts = self._parts
         found = []
-        for path in parts.catalogue.settings.signing.release_keys:
+        for path in parts.settings.signing.release_keys:
             try:
                 text = (parts.images / path).read_text(encoding="ascii")
             except (OSError, UnicodeDecodeError) as error:
@@ -97,7 +97,7 @@ class ReleaseParts:
         from pipeline.adapters.signer import CosignSigner  # noqa: PLC0415
 
         parts = self._parts
-        key = parts.catalogue.settings.signing.key
+        key = parts.settings.signing.key
         return CosignSigner(
             parts.processes,
             key if "://" in key else str(parts.images / key),
@@ -125,7 +125,7 @@ class ReleaseParts:
             parts.engine,
             parts.registry,
             Opening(parts).layered,
-            insecure=frozenset({parts.registry.host} if parts.catalogue.settings.registry.insecure else ()),
+            insecure=frozenset({parts.registry.host} if parts.settings.registry.insecure else ()),
             login=lambda host: find_credentials(host, files=files, environment=environment),
             stand_in=self._newest_base(),
         )
@@ -156,7 +156,7 @@ class ReleaseParts:
         from pipeline.verbs.verify_parts import VerifyParts  # noqa: PLC0415
 
         parts = self._parts
-        settings = parts.catalogue.settings
+        settings = parts.settings
         history = ProtectedHistory(
             parts.images,
             remote=settings.ledger.remote,

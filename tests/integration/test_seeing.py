@@ -278,6 +278,16 @@ def test_without_the_shared_repository_what_was_seen_last_is_shown(project: Proj
     assert project.says("yank", "web-1", "v1.1.0", "--why", "x").code == 18
 
 
+@pytest.mark.usefixtures("released")
+def test_a_wrong_definition_hides_no_release_and_no_host(project: Project) -> None:
+    (project.images / "debian/hosts/db-1.toml").write_text("nonsense = 3\n")
+    for words in (("status",), ("status", "web-1"), ("releases",)):
+        said = project.says(*words)
+        assert said.code == 0, said.err
+        assert "v1.0.0" in said.out
+    assert "the definitions are not looked at" in project.says("status", "web-1").err
+
+
 def test_a_host_by_ledger_and_registry(project: Project, released: tuple[Seal, Seal, Seal]) -> None:
     said = project.says("--json", "status", "web-1")
     lines = {one["role"]: (one["version"], one["source"]) for one in said.json["lines"]}
