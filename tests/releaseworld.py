@@ -10,6 +10,7 @@ import dataclasses
 import datetime as dt
 import itertools
 import json
+import os
 import random
 import shutil
 import time
@@ -368,5 +369,33 @@ class Restorable:
 
     def restore(self) -> None:
         for folder, copy in self._pairs:
-            shutil.rmtree(folder)
-            shutil.copytree(copy, folder, symlinks=True)
+            _restore(folder, copy)
+
+
+def _restore(folder: Path, copy: Path) -> None:
+    """Make a folder what its copy is; what has the size and time of then is left alone."""
+    wanted = {entry.name: entry for entry in os.scandir(copy)}
+    there = {entry.name: entry for entry in os.scandir(folder)}
+    for name, entry in there.items():
+        if name in wanted and _same(entry, wanted[name]):
+            continue
+        if entry.is_dir(follow_symlinks=False):
+            shutil.rmtree(entry.path)
+        else:
+            Path(entry.path).unlink()
+    for name, entry in wanted.items():
+        target = folder / name
+        if entry.is_dir(follow_symlinks=False) and target.is_dir():
+            _restore(target, Path(entry.path))
+        elif entry.is_dir(follow_symlinks=False):
+            shutil.copytree(entry.path, target, symlinks=True)
+        elif not os.path.lexists(target):
+            shutil.copy2(entry.path, target, follow_symlinks=False)
+
+
+def _same(one: os.DirEntry[str], other: os.DirEntry[str]) -> bool:
+    if one.is_dir(follow_symlinks=False) or other.is_dir(follow_symlinks=False):
+        return one.is_dir(follow_symlinks=False) and other.is_dir(follow_symlinks=False)
+    mine, theirs = (entry.stat(follow_symlinks=False) for entry in (one, other))
+    facts = ("st_mode", "st_size", "st_mtime_ns")
+    return all(getattr(mine, fact) == getattr(theirs, fact) for fact in facts)

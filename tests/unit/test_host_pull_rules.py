@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from signingkit import FastSigner
 from trees import Content, Link, MemoryTree
 
 from pipeline.domain.host_pull import (
@@ -23,8 +24,9 @@ from pipeline.domain.host_pull import (
     swaying,
 )
 from pipeline.domain.image import Digest, ImageRef, Repository
+from pipeline.domain.signature import VerifyKey
 from pipeline.domain.trust import POLICY, REGISTRIES_D, Trust, trust_files
-from pipeline.verbs.host_pull import pull_problems
+from pipeline.verbs.host_pull import distrust_problems, pull_problems
 
 TRUST = Trust(registry="registry.example.org/os", keys={"one.pub": "key 1", "two.pub": "key 2"})
 CONF = "/etc/containers/registries.conf"
@@ -267,6 +269,14 @@ class Remembering:
         self.asked += pairs
         return tuple(PullAnswer(ok=pair not in self.refused, said="because") for pair in pairs)
 
+    def distrusts(self, pairs: Sequence[tuple[ImageRef, ImageRef]], key: VerifyKey) -> tuple[str, ...]:
+        assert key is KEY
+        self.asked += pairs
+        return tuple("other keys" if pair in self.refused else "" for pair in pairs)
+
+
+KEY = FastSigner("release.pub").key
+
 
 def test_a_release_is_asked_for_by_its_predecessor_and_by_itself() -> None:
     asker = Remembering()
@@ -280,3 +290,11 @@ def test_each_refusal_is_told_for_its_own_release() -> None:
     assert first == (f"a host of {ref(1)} cannot pull {ref(2)}: because",)
     assert second == (f"a host of {ref(3)} cannot pull {ref(3)}: because",)
     assert third == ()
+
+
+def test_who_does_not_trust_a_key_is_told_for_the_release_it_is_about() -> None:
+    asker = Remembering(refused={(ref(1), ref(2))})
+    first, second = distrust_problems(asker, [(ref(1), ref(2)), (None, ref(3))], KEY)
+    assert first == (f"{ref(1)} does not trust the key {KEY} that is to sign: other keys",)
+    assert second == ()
+    assert asker.asked == [(ref(1), ref(2)), (ref(2), ref(2)), (ref(3), ref(3))]
