@@ -141,6 +141,7 @@ class SealWorld(World):
     ) -> None:
         super().__init__(folder, rule=f"{rule}\n{tables}", more=more)
         self.folder, self.host, self.path = folder, host, path
+        self.patient = False
         self.signer = FastSigner()
         self.keys_trusted: tuple[VerifyKey, ...] = (self.signer.key,)
         self.reporter = Silent()
@@ -154,14 +155,17 @@ class SealWorld(World):
         self._open.clear()
 
     def registry(self, host: str = "", attempts: int = 3) -> Registry:
-        """A new client."""
+        """A new client; one of a clone waits as in earnest, for others write to the registry at once."""
         patience = Patience(sleep=lambda seconds: time.sleep(min(seconds, 0.01)), attempts=attempts)
+        if self.patient:
+            patience = Patience(attempts=10, longest=2.0)
         made = Registry(host or self.host, insecure=True, patience=patience)
         self._open.append(made)
         return made
 
     def referrers(self, registry: Registry) -> Referrers:
-        return Referrers(registry, jitter=random.Random(1).random, pause=lambda _: time.sleep(0.01))
+        jitter = random.random if self.patient else random.Random(1).random
+        return Referrers(registry, jitter=jitter, pause=lambda _: time.sleep(0.01))
 
     def repository(self, name: str) -> Repository:
         return Repository(registry=self.host, path=f"{self.path}/debian/{name}")
@@ -305,6 +309,7 @@ class SealWorld(World):
         other = object.__new__(SealWorld)
         other.__dict__.update(self.__dict__)
         other.top = self.folder / name
+        other.patient = True
         other.images = other.top / "images"
         other._open = []
         git(self.folder, "clone", "-q", str(self.hub), str(other.top))
@@ -408,6 +413,6 @@ def begin(
 
 def end(process: multiprocessing.process.BaseProcess, said: Path) -> str:
     """Wait for it; return what came of it, or "killed"."""
-    process.join(120)
+    process.join(900)  # eight at once, each with its git and ssh-keygen, while other things run
     assert process.exitcode in (0, -signal.SIGKILL), process.exitcode
     return said.read_text() if process.exitcode == 0 else "killed"

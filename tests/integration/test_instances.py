@@ -286,6 +286,12 @@ class Project:
         assert done.returncode == code, done.stderr
         return json.loads(done.stdout)
 
+    def pushed(self, name: str) -> list[str]:
+        """The candidates of a host that lie in the registry."""
+        repositories = self.registry.storage / "docker/registry/v2/repositories"
+        tags = (repositories / f"os/debian/{name}/_manifests/tags").glob("candidate-*/current/link")
+        return [f"{self.registry.host}/os/debian/{name}:{link.parts[-3]}" for link in tags]
+
     def commits(self) -> list[str]:
         return command("git", "-C", str(self.folder), "log", "--format=%s", "pipeline-ledger").splitlines()
 
@@ -379,7 +385,9 @@ def test_a_fleet_is_built_refused_mended_and_left_alone(project: Project) -> Non
     assert {verdicts[gate.name] for gate in instance.GATES} == {"pass"}
 
 
-def test_ctrl_c_leaves_no_image_no_container_and_no_record(project: Project, debian_base: str) -> None:
+def test_ctrl_c_leaves_no_half_image_no_container_and_no_record(
+    project: Project, debian_base: str, tmp_path: Path
+) -> None:
     for number in range(4):
         project.define(f"cut-{number}")
     before = project.commits()
@@ -402,8 +410,11 @@ def test_ctrl_c_leaves_no_image_no_container_and_no_record(project: Project, deb
         said += child.stderr.readlines()
         assert child.wait(120) == InterruptedRunError.exit_code, "".join(said)
     assert project.commits() == before
-    repositories = project.registry.storage / "docker/registry/v2/repositories/os/debian"
-    assert [path.name for path in repositories.iterdir() if path.name.startswith("cut-")] == []
+    # A host that was past its gates when the signal came may be in the registry: whole then.
+    for number in range(4):
+        for name in project.pushed(f"cut-{number}"):
+            source, copy = f"docker://{name}", f"dir:{tmp_path}/{number}"
+            command("skopeo", "copy", "-q", "--src-tls-verify=false", source, copy)
     assert command("podman", "ps", "--all", "--quiet", f"--filter=ancestor={debian_base}") == ""
     for number in range(4):
         (project.folder / f"images/debian/hosts/cut-{number}.toml").unlink()
