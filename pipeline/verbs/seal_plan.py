@@ -79,7 +79,12 @@ def plan_seal(wanted: Sequence[Candidate], words: Words, parts: SealParts) -> Se
     found = Standings(records, rules, parts.signatures, now=parts.clock())
     standings = [found.of(one, what) for one, what in zip(fresh, known, strict=True)]
     judged = list(zip(fresh, seen, standings, strict=True))
-    refuse([reason for one in judged for reason in _reasons(*one, lineage)])
+    refuse(
+        [
+            *(reason for one in judged for reason in _reasons(*one, lineage)),
+            *_parents_in_doubt(fresh, lineage, parts),
+        ]
+    )
     _require_trusted(fresh, lineage, parts)
     live = under_way(records, lineage, parts.clock())
     for one in fresh:
@@ -173,6 +178,22 @@ def _look(one: Candidate, lineage: Lineage, parts: SealParts) -> _Seen:
     except (NotFoundError, GateRefusedError) as error:
         return _Seen(subject=None, bump=None, reasons=(error.message,))
     return _Seen(subject=parts.registry.resolve(ref), bump=bump)
+
+
+def _parents_in_doubt(fresh: Sequence[Candidate], lineage: Lineage, parts: SealParts) -> Iterator[Reason]:
+    """Yield what speaks against a parent's release: its record may be there and prove nothing.
+
+    A seal that somebody wrote into the ledger without the release key has no signature that verifies.
+    """
+    built = [(one, parent_of(one, lineage)) for one in fresh]
+    seals = list({seal.id: seal for _, seal in built if seal is not None}.values())
+    found = side_by_side(lambda seal: tuple(_no_way_back(seal, parts)), seals, jobs=parts.jobs)
+    why = {seal.id: texts for seal, texts in zip(seals, found, strict=True)}
+    for one, seal in built:
+        if seal is not None:
+            yield from (
+                (_name(one), f"its parent {seal.name} v{seal.version} {text}") for text in why[seal.id]
+            )
 
 
 def _no_way_back(before: Seal, parts: SealParts) -> Iterator[str]:

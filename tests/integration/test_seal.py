@@ -79,6 +79,34 @@ def test_a_line_is_released_from_the_top(world: SealWorld) -> None:
     assert world.lineage().tags("debian/web-1") == world.names("web-1")
 
 
+@pytest.mark.parametrize("signatures", ["none", "claimed"])
+def test_a_parent_s_release_that_somebody_wrote_into_the_ledger_is_none(
+    world: SealWorld, signatures: str
+) -> None:
+    upstream = world.top_down()
+    base = world.built(parent=upstream)
+    [real] = world.seals("upstream")
+    forged = dataclasses.replace(
+        real,
+        image=base.image,
+        tier=base.tier,
+        repository=base.repository,
+        digest=base.digest,
+        candidate=base.id,
+        signatures=real.signatures if signatures == "claimed" else {},
+    )
+    registry = world.registry()
+    registry.put_manifest(base.repository, "v1.0.0", registry.manifest(base.repository.at(base.digest)))
+    world.ledger().append([forged])
+    host = world.built("web-1", Tier.INSTANCE, parent=base)
+    world.agree(host)
+    with pytest.raises(
+        GateRefusedError, match=r"its parent debian/base v1\.0\.0 (was released|does not verify)"
+    ):
+        world.seal(host)
+    assert world.names("web-1") == {}
+
+
 def test_what_is_attested_can_be_checked_with_the_key_alone(world: SealWorld) -> None:
     upstream = world.top_down()
     [seal] = world.seals("upstream")
