@@ -1,9 +1,11 @@
-"""The verbs of the command line, read from its parser."""
+"""The verbs of the command line, read from its parser; and the command, run in this process."""
 
 from __future__ import annotations
 
 import argparse
+import signal
 
+from pipeline import cli
 from pipeline.arguments import parser
 
 
@@ -25,3 +27,13 @@ def verbs() -> dict[str, str]:
 
     collect(parser(), "")
     return found
+
+
+def run_main(*words: str) -> int:
+    """Run the command as `pipeline` does; the signal handlers it sets are put back."""
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        return cli.main(words)
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)

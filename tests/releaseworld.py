@@ -33,7 +33,6 @@ from pipeline.adapters.registries import Registries
 from pipeline.adapters.registry import Registry
 from pipeline.adapters.scaffold import ScaffoldFolder, installed_source
 from pipeline.adapters.sshsig import SshKey, SshSignatures
-from pipeline.domain.attestation import Attest
 from pipeline.domain.decision import Approval, Release
 from pipeline.domain.evidence import Evidence, EvidenceKind
 from pipeline.domain.gate import Verdict
@@ -41,6 +40,7 @@ from pipeline.domain.image import Digest, Repository, Tier, candidate_tag
 from pipeline.domain.lineage import aliases_of
 from pipeline.domain.lookback import LookBack
 from pipeline.domain.oci import OCI_MANIFEST, Descriptor
+from pipeline.domain.predicates import Attest
 from pipeline.domain.provenance import BuilderFacts, BuildFacts, statement
 from pipeline.domain.record import Candidate, GateRecord, Parent, Record, SourceState
 from pipeline.domain.release import Reservation, Seal

@@ -48,3 +48,16 @@ def count(text: str) -> int:
     if not text.isascii() or not text.isdigit() or not 0 < int(text) <= _MOST:
         raise argparse.ArgumentTypeError(f"{text!r} is no number from 1 to {_MOST}")
     return int(text)
+
+
+def add_access(verb: Parser, does: str) -> None:
+    """Add the options by which hosts are reached; `does` is what they are reached for."""
+    verb.add_argument(
+        "--host-access",
+        metavar="ADDRESS",
+        help=f"{does}: ssh://[user@]host[:port], where {{host}} stands for a host's name, or local:",
+    )
+    verb.add_argument(
+        "--known-hosts", metavar="FILE", help="keys of hosts; none other is trusted (~/.ssh/known_hosts)"
+    )
+    verb.add_argument("--identity", metavar="FILE", help="private key to log in with (ssh's own)")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from pipeline.arguments.common import count, make_verb
+from pipeline.arguments.common import add_access, count, make_verb
 
 _MOST = 10_000
 
@@ -35,15 +35,7 @@ Deletions are recorded in the ledger before they are made; the registry's garbag
     verb.add_argument("--apply", action="store_true", help="delete what goes; without it nothing changes")
     verb.add_argument("--keep", metavar="N", type=_many, help="newest releases of each image that stay")
     verb.add_argument("--candidates-days", metavar="D", type=_many, help="days for which candidates stay")
-    verb.add_argument(
-        "--host-access",
-        metavar="ADDRESS",
-        help="ask the hosts too: ssh://[user@]…[:port], with {host} where each host's name belongs",
-    )
-    verb.add_argument(
-        "--known-hosts", metavar="FILE", help="keys of hosts; none other is trusted (~/.ssh/known_hosts)"
-    )
-    verb.add_argument("--identity", metavar="FILE", help="private key to log in with (ssh's own)")
+    add_access(verb, "ask the hosts too")
     verb.add_argument("--jobs", metavar="N", type=count, default=16, help="requests at once (16)")
 
 

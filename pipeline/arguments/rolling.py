@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from pipeline.arguments.common import Parser, count, make_verb
+from pipeline.arguments.common import Parser, add_access, count, make_verb
 
 _LONGEST_WAIT = 86_400
 
@@ -40,15 +40,7 @@ import are refused. Interrupted anywhere, the same command completes it.""",
 
 
 def _access(verb: Parser) -> None:
-    verb.add_argument(
-        "--host-access",
-        metavar="ADDRESS",
-        help="ssh://[user@]host[:port] of the host ({host} stands for its name), or local:",
-    )
-    verb.add_argument(
-        "--known-hosts", metavar="FILE", help="keys of hosts; none other is trusted (~/.ssh/known_hosts)"
-    )
-    verb.add_argument("--identity", metavar="FILE", help="private key to log in with (ssh's own)")
+    add_access(verb, "switch the host by its own means")
     verb.add_argument(
         "--reboot-timeout",
         metavar="S",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from pipeline.arguments.common import make_verb
+from pipeline.arguments.common import add_access, make_verb
 
 _IMAGE = "LINE/NAME, or NAME of the wanted line"
 
@@ -54,11 +54,5 @@ With HOST: wanted, channel, booted, staged and fallback of one host, from the ho
 else from the ledger's records.""",
     )
     verb.add_argument("host", metavar="HOST", nargs="?", help=f"one host: {_IMAGE}")
-    verb.add_argument(
-        "--host-access", metavar="ADDRESS", help="ask the host itself: ssh://[user@]host[:port], or local:"
-    )
-    verb.add_argument(
-        "--known-hosts", metavar="FILE", help="keys of hosts, no other file is looked at (~/.ssh/known_hosts)"
-    )
-    verb.add_argument("--identity", metavar="FILE", help="private key to log in with (ssh's own choice)")
+    add_access(verb, "ask the host itself")
     verb.add_argument("--all", action="store_true", help="show each image and host, group nothing")

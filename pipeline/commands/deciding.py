@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import datetime as dt
-import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pipeline.commands.console import console
 from pipeline.commands.proving import dossier_of
+from pipeline.commands.reaching import typed_path
 from pipeline.errors import UsageError
 from pipeline.wiring import Parts
 
@@ -134,7 +134,7 @@ def _key(parts: Parts) -> Key:
             hint="give --key FILE (for a key in an agent, its public half), or set PIPELINE_APPROVAL_KEY; in "
             "a GitLab job, hand on its token as PIPELINE_APPROVAL_TOKEN",
         )
-    return SshKey(parts.processes, Path(os.path.expanduser(key)))  # noqa: PTH111 - a path a user typed
+    return SshKey(parts.processes, typed_path(key))
 
 
 def named_candidates(parts: Parts) -> tuple[Candidate, ...]:

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pipeline.commands.console import show
+from pipeline.commands.reaching import reaching, require_template
 from pipeline.errors import UsageError
 from pipeline.wiring import Parts
 
 if TYPE_CHECKING:
     from pipeline.adapters.ocilayout import OciLayout
-    from pipeline.domain.hostcontrol.state import HostState
     from pipeline.domain.image import Repository
     from pipeline.domain.parcel import Named, Parcel
     from pipeline.domain.retention import HostsKnown, Limits
@@ -62,36 +61,18 @@ def _hosts(parts: Parts, limits: Limits) -> HostsKnown:
     Raises:
         UsageError: What was given is no address.
     """
-    from pipeline.adapters.hosts import reach  # noqa: PLC0415
-    from pipeline.domain.hostcontrol.address import PLACE, Address  # noqa: PLC0415
     from pipeline.domain.retention import NOBODY, Images  # noqa: PLC0415
     from pipeline.verbs.hosts import status_of  # noqa: PLC0415
     from pipeline.verbs.prune import ask_hosts  # noqa: PLC0415
 
     options = parts.options
-    template = options.host_access
-    if template is None:
+    reach = reaching(parts)
+    if reach is None:
         return NOBODY
-    Address.of_host(template, "host")  # what is no address is told before anything is asked
     names = Images(parts.ledger.read(), limits, now=parts.clock()).hosts()
-    if PLACE not in template and len(names) > 1:
-        raise UsageError(
-            f"{template!r} is one address for {len(names)} hosts",
-            hint=f"put {PLACE} where the name of each host belongs: ssh://root@{PLACE}.example.org",
-        )
-    known_hosts = _file(options.known_hosts or "~/.ssh/known_hosts")
-    identity = None if options.identity is None else _file(options.identity)
-
-    def ask(host: str) -> HostState:
-        address: Address | None = Address.of_host(template, host)
-        driver = reach(parts.processes, address, known_hosts=known_hosts, identity=identity)
-        return status_of(driver)
-
-    return ask_hosts(names, ask, parts.reporter, jobs=options.jobs)
-
-
-def _file(text: str) -> Path:
-    return Path(os.path.expanduser(text))  # noqa: PTH111 - a path a user typed
+    if len(names) > 1:
+        require_template(options.host_access, str(len(names)))
+    return ask_hosts(names, lambda host: status_of(reach(host)), parts.reporter, jobs=options.jobs)
 
 
 def copy(parts: Parts) -> int:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import sys
 import threading
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pipeline.commands.console import console
+from pipeline.commands.reaching import reaching, require_template
 from pipeline.errors import InterruptedRunError, UsageError
 from pipeline.wiring import Parts
 
@@ -17,11 +16,9 @@ if TYPE_CHECKING:
 
     from pipeline.adapters.registry import Registry
     from pipeline.domain.diff.difference import Difference
-    from pipeline.domain.hostcontrol.address import Address
     from pipeline.domain.hostcontrol.rollback import RollbackPlan
     from pipeline.domain.image import ImageRef, Repository
     from pipeline.verbs.channel import ChannelStore
-    from pipeline.verbs.hosts import HostDriver
     from pipeline.verbs.rollback import Rolling, Verifier
     from pipeline.verbs.rollback_ledger import OpenLedger
     from pipeline.verbs.rollback_target import Ways
@@ -67,7 +64,7 @@ def _fleet(parts: Parts) -> int:
     from pipeline.verbs.rollout import Waves  # noqa: PLC0415
 
     options = parts.options
-    _require_template(options.host_access)
+    require_template(options.host_access, "many")
     waves = Waves(first=options.wave_first, size=options.wave_size, failures=options.max_failures)
     rolling = _rolling(parts)
     ways, left_out = _ways(parts, rolling.ledger).from_release(
@@ -90,21 +87,6 @@ def _fleet(parts: Parts) -> int:
     return 0
 
 
-def _require_template(text: str | None) -> None:
-    """Refuse one address for many hosts.
-
-    Raises:
-        UsageError: It is one.
-    """
-    from pipeline.domain.hostcontrol.address import PLACE  # noqa: PLC0415
-
-    if text is not None and PLACE not in text:
-        raise UsageError(
-            f"{text!r} is one address for many hosts",
-            hint=f"put {PLACE} where the name of each host belongs: ssh://root@{PLACE}.example.org",
-        )
-
-
 def _rolling(parts: Parts) -> Rolling:
     from pipeline.verbs.hosts import Waiting  # noqa: PLC0415
     from pipeline.verbs.rollback import Rolling, Unsafe  # noqa: PLC0415
@@ -125,7 +107,7 @@ def _rolling(parts: Parts) -> Rolling:
         store=_stores(parts),
         verifier=_verifier(parts, ledger),
         comparer=None if options.no_diff else _comparer(parts),
-        reach=_reach(parts),
+        reach=reaching(parts),
         waiting=Waiting(reboot_seconds=options.reboot_timeout, sleep=pause),
         clock=parts.clock,
         author=parts.author[0],
@@ -182,34 +164,6 @@ def _comparer(parts: Parts) -> Callable[[ImageRef, ImageRef], Difference]:
             return diff(str(runs), str(wanted), opening, because="what runs, against what it goes back to")
 
     return compare
-
-
-def _reach(parts: Parts) -> Callable[[str], HostDriver] | None:
-    """Return what reaches a host by its name; None without --host-access.
-
-    Raises:
-        UsageError: What was given is no address.
-    """
-    from pipeline.adapters.hosts import reach  # noqa: PLC0415
-    from pipeline.domain.hostcontrol.address import Address  # noqa: PLC0415
-
-    options = parts.options
-    template = options.host_access
-    if template is None:
-        return None
-    Address.of_host(template, "host")  # what is no address is told before anything is asked
-    known_hosts = _file(options.known_hosts or "~/.ssh/known_hosts")
-    identity = None if options.identity is None else _file(options.identity)
-
-    def driver(host: str) -> HostDriver:
-        address: Address | None = Address.of_host(template, host)
-        return reach(parts.processes, address, known_hosts=known_hosts, identity=identity)
-
-    return driver
-
-
-def _file(text: str) -> Path:
-    return Path(os.path.expanduser(text))  # noqa: PTH111 - a path a user typed
 
 
 def _shower() -> Callable[[RollbackPlan], None]:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pipeline.commands.console import console, show
 from pipeline.commands.deciding import knowing, named_candidates
+from pipeline.commands.reaching import typed_path
 from pipeline.errors import SignatureError, UsageError
 from pipeline.wiring import Parts
 
@@ -138,7 +137,7 @@ def _tags(parts: Parts) -> GitTags:
         parts.images.resolve(),
         remote=parts.settings.ledger.remote,
         tagging=Tagging(
-            key=Path(os.path.expanduser(key)) if key else None,  # noqa: PTH111 - a path a user typed
+            key=typed_path(key) if key else None,
             unsigned=options.unsafe_unsigned_tag,
             identity=parts.author,
             clock=parts.clock,

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipeline.commands.console import show
+from pipeline.commands.reaching import reaching
 from pipeline.errors import UsageError
 from pipeline.wiring import Parts
 
@@ -126,15 +125,11 @@ def _default_line(parts: Parts) -> str | None:
 
 
 def _impatient(parts: Parts) -> Registry:
-    from pipeline.adapters.credentials import find_credentials, login_files  # noqa: PLC0415
-    from pipeline.adapters.registry import Registry  # noqa: PLC0415
     from pipeline.adapters.transport import Patience  # noqa: PLC0415
 
     settings = parts.settings.registry
-    host = settings.url.partition("/")[0]
     patience = Patience(attempts=_ATTEMPTS, connect=_CONNECT_SECONDS, read=_READ_SECONDS)
-    found = find_credentials(host, files=login_files(parts.environment), environment=parts.environment)
-    return Registry(host, insecure=settings.insecure, credentials=found, patience=patience)
+    return parts.registry_at(settings.url.partition("/")[0], insecure=settings.insecure, patience=patience)
 
 
 def _asking(parts: Parts) -> Callable[[], HostState] | None:
@@ -143,14 +138,7 @@ def _asking(parts: Parts) -> Callable[[], HostState] | None:
     Raises:
         UsageError: What was given is no address.
     """
-    from pipeline.adapters.hosts import reach  # noqa: PLC0415
-    from pipeline.domain.hostcontrol.address import Address  # noqa: PLC0415
     from pipeline.verbs.hosts import status_of  # noqa: PLC0415
 
-    options = parts.options
-    if options.host_access is None:
-        return None
-    address = Address.of_host(options.host_access, options.host.rpartition("/")[2])
-    known_hosts = Path(os.path.expanduser(options.known_hosts or "~/.ssh/known_hosts"))  # noqa: PTH111
-    identity = None if options.identity is None else Path(os.path.expanduser(options.identity))  # noqa: PTH111
-    return lambda: status_of(reach(parts.processes, address, known_hosts=known_hosts, identity=identity))
+    reach, host = reaching(parts), parts.options.host.rpartition("/")[2]
+    return None if reach is None else lambda: status_of(reach(host))

@@ -21,26 +21,9 @@ from pipeline.domain.artifact import ATTESTATION, BUNDLE, attachment_of
 from pipeline.domain.canonical import Json, canonical_json
 from pipeline.domain.image import Digest
 from pipeline.domain.oci import Descriptor, canonical, digest_of
-from pipeline.domain.predicates import ATTESTED, Attest, Verified, attests_of
 from pipeline.domain.provenance import STATEMENT
 from pipeline.domain.text import plain
 from pipeline.errors import SignatureError, UsageError
-
-__all__ = [
-    "ATTESTED",
-    "BUNDLE_LIMIT",
-    "PAYLOAD_TYPE",
-    "Attest",
-    "Attestation",
-    "BundleArtifact",
-    "Verified",
-    "attests_of",
-    "bundle_artifact",
-    "bundle_of",
-    "pae",
-    "read_bundle",
-    "statement_of",
-]
 
 PAYLOAD_TYPE = "application/vnd.in-toto+json"
 """Type of what is signed."""

@@ -88,7 +88,7 @@ def known_of(
         report = list_evidence(knowing.store, one)
         return Known(
             predecessor=release_of(before),
-            authors=None if until is None else authors(since, until, _paths(one)),
+            authors=None if until is None else authors(since, until, paths_of(one)),
             gates=_gates(knowing.store, one),
             # What is a hash alone (logs, the layer) has no document that could be lost.
             held=frozenset(
@@ -140,7 +140,7 @@ def side_by_side(work: Callable[[_One], _Made], items: Sequence[_One], *, jobs: 
             raise
 
 
-def _paths(one: Candidate) -> tuple[str, ...]:
+def paths_of(one: Candidate) -> tuple[str, ...]:
     """Return what a candidate is made from, relative to the images folder."""
     return (one.line, "pipeline.toml", f"../Containerfiles/{one.line}")
 

@@ -32,11 +32,12 @@ from pipeline.domain.lineage import CHANNEL
 from pipeline.domain.record import require_text
 from pipeline.domain.release import Seal, Step
 from pipeline.errors import GateRefusedError, PipelineError, RegistryError
-from pipeline.verbs.channel import ChannelStore, Whole, channel_of, look_at, move_channel, require_channel
+from pipeline.verbs.channel import ChannelStore, channel_of, move_channel, require_channel
 from pipeline.verbs.host_journal import HostJournal, HostOrder
 from pipeline.verbs.hosts import HostDriver, HostOutcome, HostPlan, Waiting, plan_host, switch_host
 from pipeline.verbs.rollback_ledger import OpenLedger
 from pipeline.verbs.rollback_target import Way
+from pipeline.verbs.whole import Whole, look_at
 
 Verifier = Callable[[Seal], tuple[str, ...]]
 """Tells what is wrong with a release; nothing when it verifies."""

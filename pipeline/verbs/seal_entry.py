@@ -9,8 +9,8 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Mapping, Sequence
 
-from pipeline.domain.attestation import ATTESTED, Verified, attests_of
 from pipeline.domain.image import Digest
+from pipeline.domain.predicates import ATTESTED, Verified, attests_of
 from pipeline.domain.record import harmless
 from pipeline.domain.release import Seal
 from pipeline.domain.sealing import TagOrder

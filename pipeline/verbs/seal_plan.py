@@ -11,9 +11,9 @@ from dataclasses import dataclass, field, replace
 
 from pipeline.domain.approvals import Vote
 from pipeline.domain.decision import Approval
-from pipeline.domain.image import Digest, ImageRef, Repository, Tier
+from pipeline.domain.image import ImageRef, Tier
 from pipeline.domain.lineage import Lineage
-from pipeline.domain.oci import Descriptor, Index, parse
+from pipeline.domain.oci import Descriptor
 from pipeline.domain.record import Candidate, Record, harmless
 from pipeline.domain.release import Seal
 from pipeline.domain.sealing import Asked, ProposedBump, choose_version, refuse_second_seal, under_way
@@ -25,6 +25,7 @@ from pipeline.verbs.seal_entry import tag_orders
 from pipeline.verbs.seal_parts import Sealing, SealParts, SealPlan, SealRegistry
 from pipeline.verbs.signing import UnsafeUnsigned, read_signed, require_known
 from pipeline.verbs.standing import Known, Standing, Standings
+from pipeline.verbs.whole import look_at
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -227,21 +228,11 @@ def _no_way_back(before: Seal, parts: SealParts) -> Iterator[str]:
 def _not_whole(registry: SealRegistry, ref: ImageRef) -> Iterator[str]:
     """Yield what of an image the registry has lost."""
     try:
-        parsed = parse(registry.manifest(ref), f"the manifest {ref}")
+        missing = look_at(registry, ref).missing
     except NotFoundError:
         yield f"{ref} is gone from the registry"
         return
-    if isinstance(parsed, Index):
-        for child in parsed.manifests:
-            yield from _not_whole(registry, ref.repository.at(child.digest))
-        return
-    for part in (parsed.config, *parsed.layers):
-        if not registry.has_blob(ref.repository, part.digest):
-            yield _lost(ref.repository, part.digest)
-
-
-def _lost(repository: Repository, digest: Digest) -> str:
-    return f"cannot be pulled: the registry has lost the blob {digest} of {repository}"
+    yield from (f"cannot be pulled: {text} of {ref.repository}" for text in missing)
 
 
 def _reasons(one: Candidate, seen: _Seen, standing: Standing, lineage: Lineage) -> Iterator[Reason]:

@@ -19,7 +19,6 @@ from typing import Protocol, TypeAlias
 from pipeline.domain.artifact import BUNDLE, Attachment, Entry, Listing, read_attestation
 from pipeline.domain.attestation import (
     BUNDLE_LIMIT,
-    Attest,
     Attestation,
     bundle_artifact,
     bundle_of,
@@ -29,6 +28,7 @@ from pipeline.domain.attestation import (
 )
 from pipeline.domain.image import Digest, ImageRef, Repository
 from pipeline.domain.oci import INDEX_TYPES, Descriptor, Index, digest_of, parse
+from pipeline.domain.predicates import Attest
 from pipeline.domain.signature import (
     PAYLOAD_LIMIT,
     VerifyKey,

@@ -22,7 +22,7 @@ from pipeline.domain.seen import Status
 from pipeline.domain.trouble import HostStatus, ImageStatus, troubles
 from pipeline.domain.waiting import Wait, waits_for, waits_unruled
 from pipeline.errors import PipelineError
-from pipeline.verbs.knowing import Authors, Newcomers
+from pipeline.verbs.knowing import Authors, Newcomers, paths_of
 from pipeline.verbs.releases import latest_records
 from pipeline.verbs.standing import Known, RuleBook, Signatures, Standings
 
@@ -128,7 +128,7 @@ class _Waiting:
         known = asked and until is not None
         return Known(
             predecessor=None if before is None else Release(version=before.version, digest=before.digest),
-            authors=self._authors(since, until, _paths(candidate)) if known else None,
+            authors=self._authors(since, until, paths_of(candidate)) if known else None,
             gates={one.gate: one.verdict for one in candidate.gates},
             held=frozenset(candidate.evidence),
             newcomers=self._newcomers(since, until) if asked else frozenset(),
@@ -137,11 +137,6 @@ class _Waiting:
     def _asked(self, since: str | None, until: str | None) -> frozenset[str]:
         assert self._rules is not None  # noqa: S101 - read before
         return self._branch.newcomers(self._rules, since, until)
-
-
-def _paths(one: Candidate) -> tuple[str, ...]:
-    """Return what a candidate is made from, relative to the images folder."""
-    return (one.line, "pipeline.toml", f"../Containerfiles/{one.line}")
 
 
 def _image(name: str, tier: Tier | None, overview: Overview, waiting: _Waiting) -> ImageStatus:

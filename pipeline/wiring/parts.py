@@ -37,6 +37,8 @@ if TYPE_CHECKING:
 
     from pipeline.adapters.ledger import Ledger
     from pipeline.adapters.registry import Registry
+    from pipeline.adapters.tokens import Credentials
+    from pipeline.adapters.transport import Patience
     from pipeline.domain.kernel import KernelSource
     from pipeline.domain.record import Candidate
     from pipeline.domain.settings import Settings
@@ -218,17 +220,22 @@ class Parts:
             needed=PROOF | {EvidenceKind.BOOT_TEST} if boot else PROOF,
         )
 
-    def registry_at(self, host: str, *, insecure: bool) -> Registry:
-        """Return a client of any registry, with the login the container tools have for it."""
+    def login(self, host: str) -> Credentials | None:
+        """Return the login the container tools have for a registry."""
         from pipeline.adapters.credentials import find_credentials, login_files  # noqa: PLC0415
+
+        return find_credentials(host, files=login_files(self.environment), environment=self.environment)
+
+    def registry_at(self, host: str, *, insecure: bool, patience: Patience | None = None) -> Registry:
+        """Return a client of any registry, with the login the container tools have for it."""
         from pipeline.adapters.registry import Registry  # noqa: PLC0415
         from pipeline.adapters.transport import Patience  # noqa: PLC0415
 
         def pause(seconds: float) -> None:
             self.stop.wait(seconds)
 
-        found = find_credentials(host, files=login_files(self.environment), environment=self.environment)
-        return Registry(host, insecure=insecure, credentials=found, patience=Patience(sleep=pause))
+        waits = replace(patience or Patience(), sleep=pause)
+        return Registry(host, insecure=insecure, credentials=self.login(host), patience=waits)
 
     @property
     def user(self) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import random
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from pipeline.domain.lineage import Lineage
 from pipeline.errors import UsageError
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from pipeline.verbs.verify_parts import VerifyParts
     from pipeline.wiring.parts import Parts
 
+_Protected = TypeVar("_Protected", bound="ProtectedBranch")
+
 
 class ReleaseParts:
     """Makes each part once, when it is first asked for.
@@ -41,12 +43,16 @@ class ReleaseParts:
 
     @cached_property
     def branch(self) -> ProtectedBranch:
-        """The branch that says who may decide."""
+        """The branch that says who may decide, as it is whenever it is read."""
         from pipeline.adapters.protected import ProtectedBranch  # noqa: PLC0415
 
+        return self._protected(ProtectedBranch)
+
+    def _protected(self, kind: type[_Protected]) -> _Protected:
+        """Return the protected branch, to be read in one way or another."""
         parts = self._parts
         settings = parts.settings
-        return ProtectedBranch(
+        return kind(
             parts.images,
             remote=settings.ledger.remote,
             branch=parts.environment.get("PIPELINE_PROTECTED_BRANCH") or None,
@@ -115,18 +121,16 @@ class ReleaseParts:
     @cached_property
     def host_pull(self) -> SkopeoHostPull:
         """What asks the skopeo of an image whether a host of it would pull another."""
-        from pipeline.adapters.credentials import find_credentials, login_files  # noqa: PLC0415
         from pipeline.adapters.host_pull import SkopeoHostPull  # noqa: PLC0415
         from pipeline.wiring.opening import Opening  # noqa: PLC0415
 
         parts = self._parts
-        environment, files = parts.environment, login_files(parts.environment)
         return SkopeoHostPull(
             parts.engine,
             parts.registry,
             Opening(parts).layered,
             insecure=frozenset({parts.registry.host} if parts.settings.registry.insecure else ()),
-            login=lambda host: find_credentials(host, files=files, environment=environment),
+            login=parts.login,
             stand_in=self._newest_base(),
         )
 
@@ -156,13 +160,7 @@ class ReleaseParts:
         from pipeline.verbs.verify_parts import VerifyParts  # noqa: PLC0415
 
         parts = self._parts
-        settings = parts.settings
-        history = ProtectedHistory(
-            parts.images,
-            remote=settings.ledger.remote,
-            branch=parts.environment.get("PIPELINE_PROTECTED_BRANCH") or None,
-            local=settings.approval.branch,
-        )
+        history = self._protected(ProtectedHistory)
         return VerifyParts(
             look=look,
             registry=self.registries,
@@ -173,7 +171,7 @@ class ReleaseParts:
             signatures=self.signatures,
             authors=GitAuthors(parts.images),
             newcomers=history,
-            unsigned=settings.signing.unsafe_none,
+            unsigned=parts.settings.signing.unsafe_none,
         )
 
     def _newest_base(self) -> ImageRef | None:

@@ -27,10 +27,11 @@ from pipeline.adapters.registry import Registry
 from pipeline.adapters.signer import CosignSigner, Keyless
 from pipeline.adapters.transport import Patience
 from pipeline.domain.artifact import BUNDLE, artifact_of, fallback_tag
-from pipeline.domain.attestation import Attest, pae, read_bundle
+from pipeline.domain.attestation import pae, read_bundle
 from pipeline.domain.evidence import Evidence, EvidenceKind
 from pipeline.domain.image import Digest, ImageRef, Repository
 from pipeline.domain.oci import OCI_INDEX, OCI_MANIFEST, Descriptor
+from pipeline.domain.predicates import Attest
 from pipeline.domain.signature import (
     VerifyKey,
     claim_fault,

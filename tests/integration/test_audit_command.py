@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import json
-import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from commandline import run_main
 from ledgers import REF, git
 from registries import running_registry
 from releaseworld import ReleaseWorld, Restorable
 
 from images import push, tiny_image
-from pipeline import cli
 from pipeline.domain.image import Tier
 
 pytestmark = pytest.mark.engine
@@ -49,12 +48,7 @@ def world(made: Made) -> Iterator[ReleaseWorld]:
 @pytest.fixture
 def says(world: ReleaseWorld, capsys: pytest.CaptureFixture[str]) -> Says:
     def run(*words: str) -> tuple[int, str, str]:
-        handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-        try:
-            code = cli.main(["--images", str(world.images), "--quiet", *words])
-        finally:
-            for number, handler in handlers.items():
-                signal.signal(number, handler)
+        code = run_main("--images", str(world.images), "--quiet", *words)
         said = capsys.readouterr()
         return code, said.out, said.err
 

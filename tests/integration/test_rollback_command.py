@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from commandline import run_main
 from hostbench import HostBench
 from hostmachine import machine_state
 from ledgers import git
@@ -16,7 +16,6 @@ from records import yank
 from registries import RunningRegistry, running_registry
 from releaseworld import ReleaseWorld, Restorable
 
-from pipeline import cli
 from pipeline.adapters.scaffold import ScaffoldFolder, installed_source
 from pipeline.domain.image import Digest, Tier
 from pipeline.domain.release import Deployment
@@ -73,12 +72,7 @@ def world(made: Made) -> Iterator[ReleaseWorld]:
 @pytest.fixture
 def says(world: ReleaseWorld, capsys: pytest.CaptureFixture[str]) -> Says:
     def run(*words: str) -> tuple[int, str, str]:
-        handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-        try:
-            code = cli.main(["--images", str(world.images), "--quiet", *words])
-        finally:
-            for number, handler in handlers.items():
-                signal.signal(number, handler)
+        code = run_main("--images", str(world.images), "--quiet", *words)
         said = capsys.readouterr()
         return code, said.out, said.err
 

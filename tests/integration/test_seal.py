@@ -6,7 +6,7 @@ import dataclasses
 import datetime as dt
 import io
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -275,6 +275,16 @@ class TestVersions:
         assert world.names("upstream")["v1.0.0"] == other.digest
 
 
+def stops_at(wanted: str) -> Callable[[str], None]:
+    """What ends a seal when it has done a step."""
+
+    def stop(step: str) -> None:
+        if step == wanted:
+            raise StateError("the power went", hint="none")
+
+    return stop
+
+
 class TestAnotherSeal:
     """Of two seals of one image, one wins."""
 
@@ -286,12 +296,8 @@ class TestAnotherSeal:
         world.agree(first)
         world.agree(second)
 
-        def stop(step: str) -> None:
-            if step == "reserved":
-                raise StateError("the power went", hint="none")
-
         with pytest.raises(StateError):
-            world.seal(first, on_step=stop)
+            world.seal(first, on_step=stops_at("reserved"))
         with pytest.raises(SealConflictError, match=r"v1\.0\.0 is being sealed from sha256:"):
             world.seal(second)
         world.now += LEASE
@@ -308,12 +314,8 @@ class TestAnotherSeal:
         one = world.built("upstream", Tier.UPSTREAM)
         world.agree(one)
 
-        def stop(step: str) -> None:
-            if step == "tagged":
-                raise StateError("the power went", hint="none")
-
         with pytest.raises(StateError):
-            world.seal(one, on_step=stop)
+            world.seal(one, on_step=stops_at("tagged"))
         with pytest.raises(SealConflictError, match=r"v1\.0\.0 is reserved for debian/upstream"):
             world.seal(one, version="2.0.0")
         world.now += LEASE
@@ -559,12 +561,8 @@ def test_an_approval_that_expired_between_two_runs(world: SealWorld) -> None:
     one = world.built("upstream", Tier.UPSTREAM)
     world.agree(one)
 
-    def stop(step: str) -> None:
-        if step == "signed":
-            raise StateError("the power went", hint="none")
-
     with pytest.raises(StateError):
-        world.seal(one, on_step=stop)
+        world.seal(one, on_step=stops_at("signed"))
     world.now = START + dt.timedelta(days=8)
     with pytest.raises(GateRefusedError, match="it expired at"):
         world.seal(one)

@@ -255,7 +255,7 @@ def distant(tmp_path: Path, before: FaultyRegistry) -> Iterator[Distant]:
         (EvidenceKind.SBOM, "evidence in the registry: got sbom missing or changed"),
         (EvidenceKind.DIFF, r"the diff sha256:.* is not in the registry"),
         (EvidenceKind.GATES, "the gates' document: got none"),
-        (None, "the candidate cannot be pulled: the registry has lost the blob"),
+        (None, "the candidate cannot be pulled: the registry lacks the blob"),
     ],
 )
 def test_a_registry_that_lost_a_blob(distant: Distant, lost: EvidenceKind | None, why: str) -> None:

@@ -6,7 +6,6 @@ import dataclasses
 import datetime as dt
 import json
 import random
-import signal
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from typing import Any
 
 import pytest
 from approvalkit import EVIDENCE, decided
+from commandline import run_main
 from hostbench import HostBench
 from hostmachine import machine_state
 from ledgers import git
@@ -22,7 +22,6 @@ from memoryregistry import MemoryRegistry, memory_registry
 from records import candidate, deployment, seal, yank
 from sshkeys import PROCESSES, listed, ssh_key
 
-from pipeline import cli
 from pipeline.adapters.ledger import Ledger
 from pipeline.adapters.scaffold import ScaffoldFolder, installed_source
 from pipeline.adapters.sshsig import SshKey
@@ -108,12 +107,7 @@ class Project:
         return git(self.hub, "rev-parse", "refs/heads/pipeline-ledger")
 
     def says(self, *words: str) -> Said:
-        handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-        try:
-            code = cli.main(["--images", str(self.images), *words])
-        finally:
-            for number, handler in handlers.items():
-                signal.signal(number, handler)
+        code = run_main("--images", str(self.images), *words)
         said = self._capsys.readouterr()
         return Said(code, said.out, said.err)
 

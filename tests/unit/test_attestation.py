@@ -16,8 +16,6 @@ from signingkit import FastSigner
 from pipeline.domain.artifact import BUNDLE, is_ours, read_artifact, read_attestation
 from pipeline.domain.attestation import (
     PAYLOAD_TYPE,
-    Verified,
-    attests_of,
     bundle_artifact,
     bundle_of,
     pae,
@@ -27,7 +25,7 @@ from pipeline.domain.attestation import (
 from pipeline.domain.canonical import canonical_json, parse_canonical
 from pipeline.domain.decision import Approval
 from pipeline.domain.oci import OCI_MANIFEST, Descriptor, digest_of
-from pipeline.domain.predicates import APPROVALS, SBOM, TEST_RESULT, VSA, rules_digest
+from pipeline.domain.predicates import APPROVALS, SBOM, TEST_RESULT, VSA, Verified, attests_of, rules_digest
 from pipeline.domain.protected_rules import ProtectedRules
 from pipeline.domain.provenance import PREDICATE, STATEMENT
 from pipeline.domain.record import Candidate, record_json

@@ -24,7 +24,6 @@ from pipeline.arguments.common import Parser
 from pipeline.domain.allowed_signers import AllowedSigners
 from pipeline.domain.approvals import Proved, Signed, Unproved
 from pipeline.domain.artifact import Listing, artifact_of, evidence_tag
-from pipeline.domain.attestation import Attest
 from pipeline.domain.audit import (
     AuditReport,
     Finding,
@@ -40,6 +39,7 @@ from pipeline.domain.evidence import Evidence, EvidenceKind
 from pipeline.domain.image import Digest, ImageRef, Repository, Tier
 from pipeline.domain.lookback import LookBack
 from pipeline.domain.oci import OCI_MANIFEST, Descriptor, digest_of
+from pipeline.domain.predicates import Attest
 from pipeline.domain.protected_rules import ProtectedRules
 from pipeline.domain.record import Candidate, Record
 from pipeline.domain.release import Removed, Retention, Seal, Step

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from commandline import verbs
+from commandline import run_main, verbs
 
 import pipeline
-from pipeline import cli, wiring
+from pipeline import wiring
 from pipeline.adapters.scaffold import ScaffoldFolder, installed_source
 from pipeline.verbs.init import init
 
@@ -59,14 +58,10 @@ def run(folder: Path, *words: str, **environment: str) -> Said:
 
 def main(capsys: pytest.CaptureFixture[str], *words: str) -> Said:
     """Run in this process, for what needs no process of its own."""
-    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
-        code = cli.main(words)
+        code = run_main(*words)
     except SystemExit as ended:
         code = int(str(ended.code or 0))
-    finally:
-        for number, handler in handlers.items():
-            signal.signal(number, handler)
     said = capsys.readouterr()
     return Said(code, said.out, said.err)
 
