@@ -409,6 +409,43 @@ def test_container_images() -> None:
     }
 
 
+KUBE = "/etc/containers/systemd/users/1001/app.kube"
+PODS = "/etc/containers/systemd/users/1001/pods.yaml"
+
+
+def test_container_images_of_kubernetes_files() -> None:
+    def pod(*images: str) -> str:
+        return f"spec: {{containers: [{', '.join(f'{{name: web, image: {one}}}' for one in images)}]}}\n"
+
+    unit = {KUBE: "[Kube]\nYaml=pods.yaml\n", "/usr/share/containers/systemd/same.kube": "Yaml=x.yaml\n"}
+    new = f"reg.example/web@sha256:{1:064x}"
+    found = compared({**unit, PODS: pod("a:1", "b:1")}, {**unit, PODS: pod(new, "b:1", "c:1")})
+    assert {(item.how, item.name, item.why) for item in group(found, "containers").items} == {
+        ("changed", "app.kube (user 1001), web", ""),
+        ("added", "app.kube (user 1001), web 3", "not pinned to a digest"),
+    }
+    assert [one.new.path for one in found.containers if one.new is not None] == [PODS, PODS]
+
+
+def test_a_kubernetes_file_that_is_gone_is_told() -> None:
+    unit = {KUBE: "[Kube]\nYaml=pods.yaml\n"}
+    found = compared({**unit, PODS: "containers: [{name: web, image: a}]"}, unit)
+    assert {(item.how, item.name, item.why) for item in group(found, "containers").items} == {
+        ("removed", "app.kube (user 1001), web", ""),
+        ("added", "app.kube (user 1001), container", "no image can be read"),
+    }
+
+
+def test_a_drop_in_that_names_an_image_counts() -> None:
+    path = "/etc/containers/systemd/web.container.d/10.conf"
+    kube = f"{KUBE}.d/10.conf"
+    found = compared({SITE: ""}, {SITE: "", path: "Image=a\n", kube: "Yaml=/srv/x.yaml\n"})
+    assert [change.name for change in found.containers] == [
+        "app.kube.d/10.conf (user 1001), container",
+        "web.container.d/10.conf",
+    ]
+
+
 POLICY = "/etc/containers/policy.json"
 SIGNED = '[{"type":"sigstoreSigned","keyPath":"/etc/pki/containers/os.pub"}]'
 DENIED = '{"default":[{"type":"reject"}],"transports":{"docker":{"reg.example":%s}}}'

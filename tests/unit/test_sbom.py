@@ -37,7 +37,7 @@ from pipeline.domain.sbom.inventory import expected_of
 from pipeline.domain.sbom.licences import module_licences, package_licences
 from pipeline.domain.sbom.ownership import dpkg_ownership, rpm_ownership
 from pipeline.domain.sbom.part import Organisation, organisation
-from pipeline.domain.sbom.shipped import ModuleOrigin, quadlet_images
+from pipeline.domain.sbom.shipped import ModuleOrigin, Quadlets, quadlet_images
 from pipeline.domain.sbom.validation import validate
 from pipeline.errors import SbomError, UsageError
 from pipeline.verbs.sbom import origins_of, sbom_of
@@ -229,7 +229,8 @@ def test_images_of_quadlets_are_listed_by_digest() -> None:
     ],
 )
 def test_a_quadlet_names_an_image(text: str, expected: list[str]) -> None:
-    assert [one["name"] for one in quadlet_images({"/q.container": text.encode()})] == expected
+    found = quadlet_images(Quadlets(units={"/q.container": text.encode()}, kubernetes={}))
+    assert [one["name"] for one in found] == expected
 
 
 def test_a_drop_in_of_a_quadlet_counts() -> None:
@@ -239,6 +240,66 @@ def test_a_drop_in_of_a_quadlet_counts() -> None:
     )
     images = [one["name"] for one in content(tree)["components"] if one["type"] == "container"]
     assert images == ["docker.io/envoyproxy/envoy", "quay.io/other/web"]
+
+
+POD = f"""\
+kind: Pod
+spec:
+  initContainers: [{{name: init, image: quay.io/a/init:1}}]
+  containers:
+    - {{name: web, image: "{ENVOY}"}}
+---
+kind: ConfigMap
+"""
+
+
+def vague(found: Mapping[str, Any]) -> list[str]:
+    """Return the references a document says nobody knows the make of."""
+    return [
+        ref
+        for one in found["compositions"]
+        if one["aggregate"] == "unknown"
+        for ref in one.get("assemblies", ())
+    ]
+
+
+def test_images_of_kubernetes_files_are_listed_by_digest() -> None:
+    folder = "/etc/containers/systemd"
+    tree = base_tree(**{f"{folder}/app.kube": "[Kube]\nYaml=app.yaml\n", f"{folder}/app.yaml": POD})
+    found = content(tree)
+    envoy, init = named(found, "docker.io/envoyproxy/envoy"), named(found, "quay.io/a/init")
+    assert [one["location"] for one in envoy["evidence"]["occurrences"]] == [
+        f"{folder}/app.kube",
+        f"{folder}/app.yaml",
+        "/usr/share/containers/systemd/envoy.container",
+    ]
+    assert "hashes" not in init
+    assert vague(found) == ["image:quay.io/a/init:1"]
+
+
+@pytest.mark.parametrize(
+    "file",
+    [
+        {},
+        {"/srv/app.yaml": "{"},
+        {"/srv/app.yaml": "containers: [{name: x}]\n"},
+        {"/srv/app.yaml": Link("/nowhere")},
+    ],
+)
+def test_a_kubernetes_file_that_tells_nothing_is_told_to_be_unknown(file: dict[str, Content]) -> None:
+    unit: dict[str, Content] = {"/usr/share/containers/systemd/app.kube": "Yaml=/srv/app.yaml\n"}
+    found = content(base_tree(**unit, **file))
+    assert vague(found) == ["kubernetes:/srv/app.yaml"]
+    assert needs(found, "kubernetes:/srv/app.yaml") == []
+
+
+def test_a_quadlet_may_be_a_link() -> None:
+    path, target = "/etc/containers/systemd/web.container", "/usr/share/web.container"
+    files: dict[str, Content] = {path: Link(target), target: "Image=quay.io/other/web:2\n"}
+    found = content(base_tree(**files))
+    assert vague(found) == ["image:quay.io/other/web:2"]
+    masked = content(base_tree(**{path: Link("/dev/null")}))
+    assert vague(masked) == []
 
 
 def test_two_architectures_of_a_package_have_their_own_files() -> None:

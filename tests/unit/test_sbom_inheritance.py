@@ -49,6 +49,11 @@ LAYER = (
     file("/etc/hostname", b"web-1\n"),
     file("/etc/containers/systemd/users/2001/web.container", f"[Container]\nImage={WEB}\n".encode()),
     file("/etc/containers/systemd/users/2002/again.container", f"[Container]\nImage={ENVOY}\n".encode()),
+    file("/etc/containers/systemd/app.kube", b"[Kube]\nYaml=pod/app.yaml\n"),
+    file(
+        "/etc/containers/systemd/pod/app.yaml",
+        f"containers: [{{image: {WEB}}}, {{image: x/y}}, {{}}]\n".encode(),
+    ),
     file("/usr/libexec/host-script", b"#!/bin/sh\n", 0o755),
     TreeEntry(path="/etc/systemd/system/x.service", type=FileType.SYMLINK, target="/dev/null"),
     TreeEntry(path="/usr/lib/sysusers.d", type=FileType.DIRECTORY, mode=0o755),
@@ -117,6 +122,11 @@ def test_the_verb_gives_evidence_or_a_reason(base: BaseSbom) -> None:
     ("entry", "reason"),
     [
         (file("/etc/.wh.passwd"), "whiteout"),
+        (file("/etc/containers/systemd/a.kube", b"Yaml=/usr/share/a.yaml\n"), "leads to a file elsewhere"),
+        (
+            TreeEntry(path="/etc/containers/systemd/a.container", type=FileType.SYMLINK, target="/x"),
+            "leads to a file elsewhere",
+        ),
         (file("/etc/.wh..wh..opq"), "whiteout"),
         (TreeEntry(path="/etc/x", type=FileType.CHARACTER), "whiteout"),
         (file("/usr/lib/sysimage/dpkg/status"), "package database"),

@@ -43,13 +43,18 @@ def containers(difference: Difference) -> Iterator[Item]:
     """Yield the container images that differ."""
     for change in difference.containers:
         loose = change.new is not None and not change.new.pinned
+        why = (
+            "not pinned to a digest"
+            if change.new is not None and change.new.image
+            else "no image can be read"
+        )
         yield Item(
             name=change.name,
             how=change.kind.value,
             before=_container(change.old),
             after=_container(change.new),
             risk=Risk.HIGH if loose else Risk.MEDIUM,
-            why="not pinned to a digest" if loose else "",
+            why=why if loose else "",
         )
 
 

@@ -94,7 +94,7 @@ def document(inventory: Inventory, identity: Identity) -> bytes:
     content = {
         **frame(identity, inventory.scanner),
         "components": [inventory.components[ref] for ref in refs],
-        "compositions": compositions(identity.purl, refs, inventory.open),
+        "compositions": compositions(identity.purl, refs, inventory.open, inventory.vague),
         "dependencies": [
             *dependencies(inventory.dependencies),
             {"ref": identity.purl, "dependsOn": refs},
@@ -148,13 +148,16 @@ def root(identity: Identity, base: BaseBom | None = None) -> Part:
     return part
 
 
-def compositions(image: str, refs: Iterable[str], open_refs: Iterable[str]) -> list[Json]:
+def compositions(
+    image: str, refs: Iterable[str], open_refs: Iterable[str], vague: Iterable[str]
+) -> list[Json]:
     """Return what of a document is complete.
 
     Args:
         image: Reference of the root.
         refs: References of all components.
         open_refs: Those whose own dependencies nobody knows.
+        vague: Those of which nobody can tell what they are, see `shipped.is_vague`.
     """
     unknown = sorted(set(open_refs))
     known = sorted({image, *refs}.difference(unknown))
@@ -162,7 +165,11 @@ def compositions(image: str, refs: Iterable[str], open_refs: Iterable[str]) -> l
         {"aggregate": "complete", "dependencies": known},
         {"aggregate": "incomplete", "assemblies": [image]},
     ]
-    return [*found, {"aggregate": "unknown", "dependencies": unknown}] if unknown else found
+    told: Part = {
+        name: sorted(set(some)) for name, some in (("assemblies", vague), ("dependencies", unknown))
+    }
+    told = {name: some for name, some in told.items() if some}
+    return [*found, {"aggregate": "unknown", **told}] if told else found
 
 
 def dependencies(found: Mapping[str, Iterable[str]]) -> list[Json]:
@@ -218,8 +225,9 @@ def _annotation(identity: Identity, time: str, base: BaseBom | None) -> Part:
     text = (
         "Every package of the image's package databases is listed with all it depends on, as is every "
         "out-of-tree kernel module, all firmware, and every executable that no package owns. Other files "
-        "that no package owns are not listed. Container images that start on the host are listed by digest; "
-        "what they hold is not looked into."
+        "that no package owns are not listed. Container images that quadlets, or the Kubernetes files of "
+        "quadlets, start are listed by digest; what they hold is not looked into. Where no digest is named, "
+        "or such a file is not in the image, a composition says that it is unknown."
     )
     if base is not None:
         text += (

@@ -25,11 +25,19 @@ from pipeline.domain.canonical import Json, canonical_json
 from pipeline.domain.image import Digest, ImageRef
 from pipeline.domain.oci import digest_of
 from pipeline.domain.placement import TreeEntry
+from pipeline.domain.quadlet import is_quadlet
 from pipeline.domain.sbom.document import TOOL, BaseBom, Identity, compositions, frame
 from pipeline.domain.sbom.obstacles import obstacle
 from pipeline.domain.sbom.part import Organisation, Part, occurrences, places, supplied
 from pipeline.domain.sbom.shape import shape_of
-from pipeline.domain.sbom.shipped import could_run, executable_part, image_purl, is_quadlet, quadlet_images
+from pipeline.domain.sbom.shipped import (
+    Quadlets,
+    could_run,
+    executable_part,
+    image_purl,
+    is_vague,
+    quadlet_images,
+)
 from pipeline.domain.sbom.validation import check_references, check_schema
 from pipeline.domain.tree import Entry, FileType
 from pipeline.errors import SbomError
@@ -49,6 +57,7 @@ class BaseSbom:
         dependencies: Reference to the dependency entry's canonical bytes.
         images: Reference to component of each container image.
         open: References whose own dependencies nobody knows.
+        vague: References of which nobody can tell what they are.
         named: Paths its evidence names.
         valid: Shapes of parts that were found valid.
     """
@@ -60,6 +69,7 @@ class BaseSbom:
     dependencies: Mapping[str, bytes]
     images: Mapping[str, Part]
     open: frozenset[str]
+    vague: frozenset[str]
     named: frozenset[str]
     valid: set[bytes] = field(default_factory=set)
 
@@ -100,7 +110,7 @@ def _loaded(content: Mapping[str, Any], image: ImageRef, digest: Digest) -> Base
         raise SbomError(f"the SBOM of {image} speaks of {ref}", hint=_HINT)
     parts: dict[str, Part] = {part["bom-ref"]: part for part in content["components"]}
     tools = content["metadata"]["tools"]["components"]
-    unknown = (one for one in content["compositions"] if one["aggregate"] == "unknown")
+    unknown = [one for one in content["compositions"] if one["aggregate"] == "unknown"]
     return BaseSbom(
         image=image,
         link=BaseBom(serial=content["serialNumber"], digest=digest),
@@ -109,6 +119,7 @@ def _loaded(content: Mapping[str, Any], image: ImageRef, digest: Digest) -> Base
         dependencies={item["ref"]: _bytes(item) for item in content["dependencies"] if item["ref"] != ref},
         images={name: part for name, part in parts.items() if part["type"] == "container"},
         open=frozenset(name for one in unknown for name in one.get("dependencies", ())),
+        vague=frozenset(name for one in unknown for name in one.get("assemblies", ())),
         named=frozenset(path for part in parts.values() for path in places(part)),
     )
 
@@ -142,7 +153,9 @@ def _own(base: BaseSbom, entries: Iterable[TreeEntry], supplier: Organisation) -
     """Return what a layer adds: scripts that can run, and container images."""
     files = [entry for entry in entries if entry.type is FileType.FILE]
     found = [_script(entry) for entry in files if entry.mode & 0o111]
-    images = quadlet_images({entry.path: entry.content for entry in files if is_quadlet(entry.path)})
+    contents = {entry.path: entry.content for entry in files}
+    units = {path: data for path, data in contents.items() if is_quadlet(path)}
+    images = quadlet_images(Quadlets(units=units, kubernetes=contents))
     added = [*(part for part in found if part is not None), *(_joined(base, part) for part in images)]
     return {str(part["bom-ref"]): supplied(part, supplier) for part in added}
 
@@ -172,7 +185,8 @@ def _document(base: BaseSbom, head: Part, own: Mapping[str, Part], identity: Ide
     image: Part = {"ref": identity.purl, "dependsOn": refs}
     members = {name: _bytes(value) for name, value in head.items()}
     members["components"] = _list(parts[ref] for ref in refs)
-    members["compositions"] = _bytes(compositions(identity.purl, refs, {*base.open, *own}))
+    vague = {*base.vague, *(ref for ref, part in own.items() if is_vague(part))}
+    members["compositions"] = _bytes(compositions(identity.purl, refs, {*base.open, *own}, vague))
     members["dependencies"] = _list([*(needs[ref] for ref in sorted(needs)), _bytes(image)])
     return b"{" + b",".join(b'"%s":%s' % (name.encode(), members[name]) for name in sorted(members)) + b"}\n"
 
@@ -189,7 +203,7 @@ def _check(base: BaseSbom, head: Part, own: Mapping[str, Part], identity: Identi
     small = {
         **head,
         "components": [own[ref] for ref in refs],
-        "compositions": compositions(identity.purl, refs, refs),
+        "compositions": compositions(identity.purl, refs, refs, refs),
         "dependencies": [{"ref": identity.purl, "dependsOn": refs}],
     }
     check_schema(_bytes(small))

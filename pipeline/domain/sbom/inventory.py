@@ -25,13 +25,14 @@ from pipeline.domain.sbom.shipped import (
     could_run,
     executable_part,
     firmware_part,
-    is_quadlet,
+    is_vague,
     listing,
     module_dependencies,
     module_part,
     module_paths,
     quadlet_images,
     read_modules,
+    read_quadlets,
 )
 from pipeline.domain.tree import Entry, FileType, Tree
 
@@ -52,6 +53,7 @@ class Inventory:
         components: Reference to component.
         dependencies: Reference to the references it depends on; exactly the components' references.
         open: References of components whose own dependencies nobody knows.
+        vague: References of components of which nobody can tell what they are.
         files_known: Whether it is known which package owns which file.
     """
 
@@ -59,6 +61,7 @@ class Inventory:
     components: Mapping[str, Part]
     dependencies: Mapping[str, frozenset[str]]
     open: frozenset[str]
+    vague: frozenset[str] = frozenset()
     files_known: bool = True
 
 
@@ -168,6 +171,7 @@ class _Taker:
             components=self.components,
             dependencies=self.dependencies,
             open=frozenset(self.open),
+            vague=frozenset(ref for ref, part in self.components.items() if is_vague(part)),
             files_known=bool(self.ownership.owners),
         )
 
@@ -277,12 +281,7 @@ class _Taker:
                 self._add(part, known=False)
 
     def _take_images(self, entries: Sequence[Entry]) -> None:
-        quadlets = {
-            entry.path: self.tree.read(entry.path)
-            for entry in entries
-            if entry.type is FileType.FILE and is_quadlet(entry.path)
-        }
-        for part in quadlet_images(quadlets):
+        for part in quadlet_images(read_quadlets(self.tree, entries)):
             self._add(part, known=False)
 
 

@@ -15,6 +15,7 @@ from pipeline.domain.basepaths import WHITEOUT, PathLookup
 from pipeline.domain.kmod import is_module
 from pipeline.domain.packages import RPM_FOLDERS
 from pipeline.domain.placement import TreeEntry
+from pipeline.domain.quadlet import is_kube, is_quadlet, kubernetes_files
 from pipeline.domain.sbom.inventory import CHANGING
 from pipeline.domain.sbom.part import shown
 from pipeline.domain.sbom.shipped import ELF, FIRMWARE
@@ -52,11 +53,12 @@ _LOCKS = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class _Seen:
-    """An entry with what the base has at its path."""
+    """An entry with what the base has at its path, and the files of its layer."""
 
     entry: TreeEntry
     replaces: bool
     named: bool
+    own: frozenset[str]
 
 
 def obstacle(entries: Iterable[TreeEntry], *, paths: PathLookup, named: frozenset[str]) -> str | None:
@@ -67,12 +69,14 @@ def obstacle(entries: Iterable[TreeEntry], *, paths: PathLookup, named: frozense
         paths: The base's path list.
         named: Paths that the base's SBOM names as evidence.
     """
+    entries = list(entries)
+    own = frozenset(entry.path for entry in entries if entry.type is FileType.FILE)
     for entry in entries:
         if entry.type is FileType.DIRECTORY and not entry.path.startswith(_DATABASES):
             continue
         before = paths.entry(entry.path)
         replaces = before is not None and before.type is not FileType.DIRECTORY
-        seen = _Seen(entry, replaces, entry.path in named)
+        seen = _Seen(entry, replaces, entry.path in named, own)
         for applies, reason in _REASONS:
             if applies(seen):
                 return reason.format(shown(entry.path))
@@ -97,6 +101,16 @@ def _replaces(seen: _Seen) -> bool:
     return runs or not seen.entry.path.startswith(CHANGING)
 
 
+def _leads_away(seen: _Seen) -> bool:
+    """Whether a quadlet's text, or the Kubernetes file it names, is not in the layer itself."""
+    path = seen.entry.path
+    if not is_quadlet(path):
+        return False
+    if seen.entry.type is FileType.SYMLINK:
+        return True
+    return is_kube(path) and not seen.own.issuperset(kubernetes_files(path, seen.entry.content))
+
+
 _REASONS: tuple[tuple[Callable[[_Seen], bool], str], ...] = (
     (_is_whiteout, "the layer has a whiteout or a special file: {}"),
     (lambda seen: seen.entry.path.startswith(_DATABASES), "the layer writes a package database: {}"),
@@ -106,5 +120,6 @@ _REASONS: tuple[tuple[Callable[[_Seen], bool], str], ...] = (
     (lambda seen: seen.entry.path.startswith(FIRMWARE), "the layer has firmware: {}"),
     (lambda seen: seen.entry.content.startswith(_BINARY), "the layer has a program or a library: {}"),
     (_is_packed, "the layer has a file that may list packages: {}"),
+    (_leads_away, "the layer has a quadlet that leads to a file elsewhere: {}"),
     (_replaces, "the layer replaces a file of the base that a package may own: {}"),
 )

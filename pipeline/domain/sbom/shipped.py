@@ -2,7 +2,7 @@
 
 Rules: an out-of-tree module is one that lies outside its kernel's own `kernel/` folder, or that no package
 owns; what it is comes from the manifest whose SHA-256 agrees with the file, or else from the file itself; a
-container image counts by the digest its quadlet names.
+container image counts by the digest its quadlet, or the Kubernetes file of its quadlet, names.
 """
 
 from __future__ import annotations
@@ -19,18 +19,34 @@ from pipeline.domain.canonical import Json
 from pipeline.domain.image import ImageRef
 from pipeline.domain.kmod import is_module, parse_module
 from pipeline.domain.manifest import FOLDER, MODULES, ManifestFile, from_json
+from pipeline.domain.quadlet import (
+    images,
+    is_kube,
+    is_quadlet,
+    kubernetes_files,
+    kubernetes_images,
+)
 from pipeline.domain.sbom.licences import module_licences
 from pipeline.domain.sbom.ownership import Ownership
-from pipeline.domain.sbom.part import OWN, Part, file_facts, hashes, occurrences, properties, shown
+from pipeline.domain.sbom.part import (
+    OWN,
+    Part,
+    file_facts,
+    hashes,
+    occurrences,
+    properties,
+    property_of,
+    shown,
+)
 from pipeline.domain.tree import Entry, FileType, Tree
 from pipeline.errors import NotFoundError, UsageError
 
 FIRMWARE = "/usr/lib/firmware/"
-QUADLETS = ("/etc/containers/systemd/", "/usr/share/containers/systemd/")
-_IMAGE = re.compile(r"^[ \t]*Image[ \t]*=[ \t]*(?P<image>.*?)[ \t]*$", re.MULTILINE)
-_NAMING = (".container", ".image", ".volume")
-"""Quadlets whose key Image names a container image."""
-_QUADLET_LIMIT = 1 << 20
+VAGUE = f"{OWN}vague"
+"""Property of a component that stands for what nobody can tell: why."""
+_NOT_TOLD = "what its quadlet starts: no such file in the image, or a container of which no image can be read"
+_MOVABLE = "named without a digest: what starts may be another image every day"
+_READABLE = (FileType.FILE, FileType.SYMLINK)
 _LARGEST = 1 << 30
 _LIBRARY = re.compile(r".+\.so(?:\.[0-9.]+)?")
 _EXECUTE = 0o111
@@ -59,6 +75,19 @@ class ShippedModule:
     def kernel(self) -> str:
         """Kernel release it lies under."""
         return kernel_of(self.file.path)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Quadlets:
+    """An image's quadlets.
+
+    Attributes:
+        units: Path of each quadlet and drop-in to its bytes.
+        kubernetes: Path of each Kubernetes file they name to its bytes; None where it cannot be had.
+    """
+
+    units: Mapping[str, bytes]
+    kubernetes: Mapping[str, bytes | None]
 
 
 def kernel_of(path: str) -> str:
@@ -243,25 +272,55 @@ def executable_part(entry: Entry, data: bytes) -> Part | None:
     }
 
 
-def is_quadlet(path: str) -> bool:
-    """Whether a file is a quadlet, or a drop-in of one, that may name a container image."""
-    unit = path.rpartition("/")[0].removesuffix(".d") if path.endswith(".conf") else path
-    return path.startswith(QUADLETS) and unit.endswith(_NAMING)
+def read_quadlets(tree: Tree, entries: Iterable[Entry]) -> Quadlets:
+    """Return the quadlets of an image, and the Kubernetes files they name."""
+    paths = [one.path for one in entries if one.type in _READABLE and is_quadlet(one.path)]
+    units = {path: data for path in paths if (data := _read(tree, path)) is not None}
+    named = (name for path, data in units.items() if is_kube(path) for name in kubernetes_files(path, data))
+    return Quadlets(units=units, kubernetes={name: _read(tree, name) for name in named})
 
 
-def quadlet_images(files: Mapping[str, bytes]) -> list[Part]:
-    """Return the container images that quadlets name, one component an image.
+def _read(tree: Tree, path: str) -> bytes | None:
+    try:
+        return tree.read(path, limit=_LARGEST)
+    except NotFoundError:
+        return None
 
-    Args:
-        files: Path of each quadlet to its bytes.
+
+def quadlet_images(quadlets: Quadlets) -> list[Part]:
+    """Return the container images that quadlets start, one component an image.
+
+    A Kubernetes file that is not in the image or cannot be understood is a component, too: see `is_vague`.
     """
     users: dict[str, list[str]] = {}
-    for path, data in files.items():
-        for found in _IMAGE.finditer(data[:_QUADLET_LIMIT].decode("utf-8", "backslashreplace")):
-            name = found["image"].strip("\"'")
-            if name and not name.endswith((".image", ".build")):
-                users.setdefault(name, []).append(path)
-    return [_image(name, paths) for name, paths in sorted(users.items())]
+    lost: dict[str, list[str]] = {}
+    for path, data in quadlets.units.items():
+        for name in () if is_kube(path) else images(data):
+            users.setdefault(name, []).append(path)
+        for file in kubernetes_files(path, data) if is_kube(path) else ():
+            text = quadlets.kubernetes.get(file)
+            for _, name in (("", ""),) if text is None else kubernetes_images(text):
+                (users.setdefault(name, []) if name else lost.setdefault(file, [])).extend((path, file))
+    missing = (_unknown(file, paths) for file, paths in sorted(lost.items()))
+    return [*(_image(name, paths) for name, paths in sorted(users.items())), *missing]
+
+
+def is_vague(part: Mapping[str, Json]) -> bool:
+    """Whether nobody can tell what a component is: an image without a digest, or one no file tells."""
+    return property_of(part, VAGUE) != ""
+
+
+def _unknown(file: str, paths: Iterable[str]) -> Part:
+    """Return what stands for the container images that an unreadable Kubernetes file would name."""
+    return {
+        "bom-ref": f"kubernetes:{shown(file)}",
+        "type": "file",
+        "name": shown(file),
+        "version": "unknown",
+        "purl": _generic(file.rpartition("/")[2], "unknown", {}),
+        "evidence": occurrences(paths),
+        "properties": properties({VAGUE: _NOT_TOLD}),
+    }
 
 
 def _image(text: str, paths: Iterable[str]) -> Part:
@@ -270,6 +329,8 @@ def _image(text: str, paths: Iterable[str]) -> Part:
     except UsageError:
         ref = None
     part: Part = {"bom-ref": f"image:{shown(text)}", "type": "container", "evidence": occurrences(paths)}
+    if ref is None or ref.digest is None:
+        part["properties"] = properties({VAGUE: _MOVABLE})
     if ref is None:
         return {**part, "name": shown(text), "version": "not pinned"}
     part |= {"name": str(ref.repository), "version": ref.tag or str(ref.digest)}
