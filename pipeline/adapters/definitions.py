@@ -18,7 +18,7 @@ from pipeline.domain.catalogue import Catalogue, Line
 from pipeline.domain.definition import BaseDefinition, Definition, UpstreamDefinition
 from pipeline.domain.host import HostDefinition, RoleDefinition
 from pipeline.domain.host_merge import merged_host
-from pipeline.domain.image import NAME
+from pipeline.domain.image import NAME, Tier
 from pipeline.domain.merge import Layer
 from pipeline.domain.nearest import nearest
 from pipeline.domain.prepared import wanted
@@ -39,6 +39,7 @@ FOLDERS: Mapping[str, type[Definition]] = {
     ROLES: RoleDefinition,
     HOSTS: HostDefinition,
 }
+_TIERS = {"upstream": Tier.UPSTREAM, "base": Tier.BASE}
 MATERIAL_LARGEST = 16 << 20
 """Bytes of the largest file that a definition may bring into an image."""
 
@@ -158,7 +159,7 @@ class _Loader:
 
     def line(self, folder: Path, settings: Settings | None) -> LineSource:
         parsed: list[Parsed] = []
-        broken: set[str] = set()
+        broken: dict[str, Tier] = {}
         layers: dict[str, dict[str, Layer | None]] = {ROLES: {}, HOSTS: {}}
         for path in self.entries(folder):
             kind = FOLDERS.get(path.name)
@@ -171,9 +172,9 @@ class _Loader:
                 elif (one := self.definition(file, kind, folder)) is not None:
                     parsed.append(one)
                 else:
-                    broken.add(file.stem)
+                    broken[file.stem] = _TIERS[path.name]
         parsed += self.hosts(layers[HOSTS], layers[ROLES], folder)
-        broken |= set(layers[HOSTS]) - {one.name for one in parsed}
+        broken |= dict.fromkeys(set(layers[HOSTS]) - {one.name for one in parsed}, Tier.INSTANCE)
         if not any(isinstance(one.definition, UpstreamDefinition) for one in parsed) and not broken:
             self.complain(folder, "the line has no upstream image", "add upstream/NAME.toml")
         return LineSource(
@@ -182,7 +183,7 @@ class _Loader:
             shown=self.shown(folder),
             containerfiles=self.containerfiles / folder.name,
             parsed=tuple(parsed),
-            broken=frozenset(broken),
+            broken=broken,
             registry=settings.registry.url if settings else "",
             allow=settings.policy.allow if settings else (),
         )

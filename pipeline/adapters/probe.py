@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import platform
 import shutil
+import sys
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -32,13 +33,23 @@ class SystemProbe:
         user: Login name of who runs this, for the subordinate ids.
         uid: Its number; 0 is root.
         root: The file system's root.
+        programs: The folder with the programs that were installed together with this one.
     """
 
-    def __init__(self, processes: Processes, *, user: str, uid: int, root: Path = Path("/")) -> None:
+    def __init__(
+        self,
+        processes: Processes,
+        *,
+        user: str,
+        uid: int,
+        root: Path = Path("/"),
+        programs: Path = Path(sys.executable).parent,
+    ) -> None:
         self._processes = processes
         self._user = user
         self._uid = uid
         self._root = root
+        self._programs = programs
 
     def tools(self) -> tuple[ToolReport, ...]:
         """Return every program of the registry as it is here; they are asked side by side."""
@@ -59,13 +70,13 @@ class SystemProbe:
         )
 
     def _look(self, tool: Tool) -> ToolReport:
-        path = self._processes.which(tool.program)
-        told = self._ask(tool.program, tool.ask) if path is not None else ""
+        path = self._path(tool)
+        told = self._ask(path, tool.ask) if path is not None else ""
         version = tool.version_in(told)
         featured = False
         if path is not None and version is None and tool.feature is not None:
             arguments, text = tool.feature
-            featured = text in self._ask(tool.program, arguments)
+            featured = text in self._ask(path, arguments)
         return ToolReport(
             tool=tool,
             path=path,
@@ -73,6 +84,10 @@ class SystemProbe:
             featured=featured,
             install=install_line(tool.program, self._read("etc/os-release")),
         )
+
+    def _path(self, tool: Tool) -> str | None:
+        own = self._programs / tool.program
+        return str(own) if tool.bundled and own.is_file() else self._processes.which(tool.program)
 
     def _ask(self, program: str, arguments: tuple[str, ...]) -> str:
         done = self._run(program, *arguments)

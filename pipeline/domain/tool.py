@@ -32,6 +32,7 @@ class Tool:
         purpose: What needs it, a few words.
         minimum: The oldest version that does; () for any.
         required: Whether nothing works without it.
+        bundled: Whether it is installed together with this program, which takes its own before the PATH's.
         ask: Arguments that make it tell its version.
         pattern: Regular expression whose first group is the version in what it tells.
         feature: Arguments, and a text among what they print that only versions from `minimum` on have: asked
@@ -45,6 +46,7 @@ class Tool:
     purpose: str
     minimum: Version = ()
     required: bool = False
+    bundled: bool = False
     ask: tuple[str, ...] = ("--version",)
     pattern: str = r"(\d+(?:\.\d+)+)"
     feature: tuple[tuple[str, ...], str] | None = None

@@ -33,6 +33,8 @@ _IGNORED = """\
 .pipeline/
 # Programs fetched for this repository alone
 .tools/
+# Private keys, such as cosign.key
+*.key
 """
 
 _SIGNERS_TEXT = """\
@@ -62,9 +64,10 @@ The images of this repository are built, checked and recorded by `pipeline`. Wha
 
 ```sh
 git init && git add . && git commit -m "Start from the scaffold of pipeline"
+pipeline doctor                            # every program that is needed, and how to install it
+PATH="$PWD/.tools/bin:$PATH"               # where the script puts cosign; `pipeline` looks there itself
 cosign generate-key-pair                   # keep cosign.key safe and out of the repository …
 mkdir -p images/keys && mv cosign.pub images/keys/release.pub   # … hosts trust this half
-pipeline doctor                            # every program that is needed, and how to install it
 pipeline plan                              # what would be built, from what
 {commands}
 ```

@@ -88,12 +88,14 @@ class Machine:
     def __init__(self, folder: Path) -> None:
         self.bin = folder / "bin"
         self.root = folder / "root"
+        self.own = folder / "own"
         self.bin.mkdir()
+        self.own.mkdir()
         (self.root / "etc").mkdir(parents=True)
         self.write("etc/os-release", DEBIAN_12)
 
-    def program(self, name: str, script: str) -> None:
-        path = self.bin / name
+    def program(self, name: str, script: str, *, own: bool = False) -> None:
+        path = (self.own if own else self.bin) / name
         path.write_text(f"#!/bin/sh\n{script}\n", encoding="utf-8")
         path.chmod(0o755)
 
@@ -106,7 +108,7 @@ class Machine:
 
     def probe(self, *, uid: int = 0) -> SystemProbe:
         processes = Processes(environment={"PATH": str(self.bin)})
-        return SystemProbe(processes, user="builder", uid=uid, root=self.root)
+        return SystemProbe(processes, user="builder", uid=uid, root=self.root, programs=self.own)
 
     def tool(self, program: str) -> ToolReport:
         return next(report for report in self.probe().tools() if report.tool.program == program)
@@ -133,6 +135,18 @@ def test_path_and_version_are_found(machine: Machine) -> None:
     assert report.path == str(machine.bin / "git")
     assert report.version == (2, 20, 1)
     assert report.state is ToolState.TOO_OLD
+
+
+def test_what_comes_with_this_program_is_found_off_the_path_and_taken_first(machine: Machine) -> None:
+    machine.program("syft", "echo syft 1.18.1", own=True)
+    machine.program("git", "echo git version 2.39.5", own=True)
+    assert machine.tool("syft").path == str(machine.own / "syft")
+    assert machine.tool("syft").state is ToolState.OK
+    assert machine.tool("git").state is ToolState.MISSING
+    machine.program("syft", "echo syft 0.1")
+    assert machine.tool("syft").version == (1, 18, 1)
+    (machine.own / "syft").unlink()
+    assert machine.tool("syft").version == (0, 1)
 
 
 @pytest.mark.parametrize("script", ["exit 1", "echo 9.9.9; exit 3", "echo hello", "printf '\\377\\376'"])

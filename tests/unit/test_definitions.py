@@ -321,6 +321,14 @@ def test_all_problems_of_all_files_are_said_together(images: Path) -> None:
     assert found[3].hint == "did you mean podman?"
 
 
+def test_the_nearest_name_may_be_that_of_a_file_with_faults_of_its_own(images: Path) -> None:
+    replace(base(images), "dkms =", "dmks =")
+    write(images / "debian/base/b.toml", 'from = "debian-13"\ncontainerfile = "base.Containerfile"\n')
+    write(images / "debian/hosts/web-2.toml", 'from = "bsae"\nhostname = "web-2"\n')
+    hints = {one.file: one.hint for one in problems(images) if one.key == "from"}
+    assert hints == {"images/debian/hosts/web-2.toml": "did you mean base?"}
+
+
 def test_two_hosts_cannot_have_one_hostname(images: Path) -> None:
     write(images / "debian/hosts/web-2.toml", HOST)
     problem = only(images)

@@ -8,6 +8,7 @@ import pytest
 
 from pipeline.adapters.definitions import load
 from pipeline.adapters.scaffold import ScaffoldFolder, installed_source
+from pipeline.adapters.tools import install_line
 from pipeline.domain.allowed_signers import parse_allowed_signers
 from pipeline.domain.approval_settings import GitlabTable
 from pipeline.domain.image import Tier
@@ -83,6 +84,19 @@ def test_a_line_is_scaffolded_whole_and_without_pins(source: Path, tmp_path: Pat
     assert "debian:base" in (tmp_path / "new/.gitlab-ci.yml").read_text()
     assert "centos" not in (tmp_path / "new/.gitlab-ci.yml").read_text()
     assert "| `debian` | `base`, `debian-13` |" in (tmp_path / "new/README.md").read_text()
+
+
+def test_a_script_that_doctor_names_comes_along(source: Path, tmp_path: Path) -> None:
+    script = source / "scripts/fetch-cosign"
+    script.parent.mkdir()
+    script.write_text("#!/bin/sh\n", encoding="utf-8")
+    script.chmod(0o755)
+    (source / "scripts/demo").write_text("", encoding="utf-8")
+    result = debian(source, tmp_path / "new")
+    assert [path for path in result.files if path.startswith("scripts")] == ["scripts/fetch-cosign"]
+    assert (tmp_path / "new/scripts/fetch-cosign").stat().st_mode & 0o777 == 0o755
+    named = install_line("cosign", 'ID=debian\nVERSION_ID="12"\n').split()[0]
+    assert named in {file.path for file in ScaffoldFolder(installed_source()).files(["debian"])}
 
 
 def test_what_is_scaffolded_from_what_is_shipped_loads_and_lets_nobody_release(tmp_path: Path) -> None:
