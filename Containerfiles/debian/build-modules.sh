@@ -15,6 +15,8 @@ if [ "$#" -ne 1 ] || [ ! -d "$1" ]; then
     exit 1
 fi
 version=${1#/usr/src/"$MODULE"-}
+# DKMS strips the debug information, but it is no waste here: Debian's headers bring a vmlinux, so Kbuild makes
+# the modules' BTF of it, and pahole refuses a module that was compiled with KCFLAGS=-g0.
 if ! dkms build -m "$MODULE" -v "$version" -k "$KERNEL"; then
     echo "--- make.log of $MODULE $version for $KERNEL"
     cat "/var/lib/dkms/$MODULE/$version/build/make.log" || true

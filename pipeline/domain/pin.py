@@ -49,6 +49,11 @@ class Failure:
     log: Digest
     time: dt.datetime
 
+    @property
+    def said(self) -> str:
+        """The failure in one line."""
+        return f"{self.module} {self.version} does not compile: {self.error}"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PassedOver:

@@ -176,7 +176,8 @@ def _default(settings: CiSettings) -> Value:
         f'if [ -n "${{PIPELINE_REGISTRY_PASSWORD:-}}" ]; then printf %s "$PIPELINE_REGISTRY_PASSWORD"'
         f' | podman login --username "$PIPELINE_REGISTRY_USER" --password-stdin {host}; fi'
     )
-    tools = "ca-certificates git mmdebstrap openssh-client podman python3-venv runc skopeo"
+    # QEMU and mke2fs boot every base; what a job's image lacks would only be noticed when it is compiled.
+    tools = "ca-certificates e2fsprogs git mmdebstrap openssh-client podman python3-venv qemu-system-x86 runc skopeo"
     return {
         "image": "$PIPELINE_CI_IMAGE",
         "tags": ["image-builder"],

@@ -107,7 +107,7 @@ def pin(run: Run, base: Base, offer: Offer, pins: PinStore, *, reprove: bool = F
 
 
 def pin_by_hand(run: Run, base: Base, offer: Offer, pins: PinStore, wish: ByHand) -> Pin:
-    """Write a person's pin; the build will prove it.
+    """Write a person's pin; the build will prove it. What speaks against the kernel is said, not refused.
 
     Raises:
         UsageError: The reason is empty or the last day is over.
@@ -125,7 +125,10 @@ def pin_by_hand(run: Run, base: Base, offer: Offer, pins: PinStore, wish: ByHand
             hint=f"these can be had: {names}",
         )
     made = _pin_of(offer, found, wish.reason, run.clock(), base, expires=wish.expires)
-    pins.write(pins.read().with_pin(base.name, made))
+    known = pins.read()
+    if (doubt := _doubt(offer, wish.kernel, known)) is not None:
+        run.reporter.note(f"{wish.kernel}: {doubt}; the build will show whether that has changed")
+    pins.write(known.with_pin(base.name, made))
     return made
 
 
@@ -302,18 +305,20 @@ def _pin_of(
 
 
 def _passed_over(offer: Offer, release: str, known: PinFile) -> tuple[PassedOver, ...]:
-    dropped = {one.release: one.reason for one in offer.dropped}
-    found: list[PassedOver] = []
-    for one in offer.newer(release):
-        failure = known.failure(one.release, offer.modules)
-        if one.release in dropped:
-            reason = dropped[one.release]
-        elif failure is not None:
-            reason = f"{failure.module} {failure.version} does not compile: {failure.error}"
-        else:
-            reason = "not compiled: an older kernel fails already"
-        found.append(PassedOver(kernel=one.release, reason=reason))
-    return tuple(found)
+    untried = "not compiled: an older kernel fails already"
+    return tuple(
+        PassedOver(kernel=one.release, reason=_doubt(offer, one.release, known) or untried)
+        for one in offer.newer(release)
+    )
+
+
+def _doubt(offer: Offer, release: str, known: PinFile) -> str | None:
+    """Return what speaks against a kernel: a declared range, or a remembered failure."""
+    for one in offer.dropped:
+        if one.release == release:
+            return one.reason
+    failure = known.failure(release, offer.modules)
+    return failure.said if failure is not None else None
 
 
 def _version(source: KernelSource, inside: Workshop, package: str) -> str:

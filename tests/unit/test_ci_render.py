@@ -10,9 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.adapters.definitions import load
+from pipeline.adapters.tools import TOOLS
 from pipeline.domain.approval_settings import ApprovalSettings, GitlabTable
 from pipeline.domain.image import Tier
 from pipeline.domain.settings import RegistrySettings, Settings
+from pipeline.domain.tool import Family
 from pipeline.domain.yamltext import Value, emit
 from pipeline.verbs.approval_plan import SUBJECT
 from pipeline.verbs.ci_render import CiLine, CiSettings, ci_render, lines_of
@@ -215,6 +217,14 @@ def test_credentials_do_not_stay_on_the_runner() -> None:
     after = parse(two_lines())["default"]["after_script"]
     assert "rm -f .pipeline/auth.json" in after
     assert 'git remote set-url --push origin "$CI_PROJECT_URL"' in after
+
+
+def test_jobs_install_every_program_that_builds_a_tested_base() -> None:
+    words = parse(two_lines())["default"]["before_script"][0].split()
+    wanted = {"podman", "skopeo", "git", "mmdebstrap", "runc", "qemu-system-x86_64", "mke2fs", "ssh"}
+    packages = {tool.packages[Family.APT] for tool in TOOLS if tool.program in wanted}
+    assert len(packages) == len(wanted)
+    assert packages <= set(words)
 
 
 def test_same_lines_same_bytes() -> None:

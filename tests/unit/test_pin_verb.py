@@ -379,6 +379,20 @@ def test_a_pin_by_hand_that_cannot_be_is_refused(
     assert yard.world.writes == []
 
 
+def test_a_pin_by_hand_of_what_failed_is_told_so(yard: Yard) -> None:
+    fail(yard, 117)
+    offered = offer(parent(yard), (117, 94))
+    pin(yard.run, yard.base, offered, yard.pins)
+    failures = yard.pins.read().failures
+    before = len(yard.world.notes)
+    wish = ByHand(kernel=release(117), reason="patched in the module stage", expires=NEXT_YEAR)
+    assert pin_by_hand(yard.run, yard.base, offered, yard.pins, wish).kernel == release(117)
+    (note,) = yard.world.notes[before:]
+    assert note.startswith(f"{release(117)}: nvidia ")
+    assert "does not compile" in note
+    assert yard.pins.read().failures == failures
+
+
 def test_the_last_day_is_still_good(yard: Yard) -> None:
     wish = ByHand(kernel=release(94), reason="x", expires=NOW.date())
     made = pin_by_hand(yard.run, yard.base, offer(parent(yard), ALL), yard.pins, wish)
