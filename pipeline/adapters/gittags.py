@@ -18,6 +18,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from pipeline.adapters.gitkeys import GitKey
 from pipeline.adapters.gitrepo import NETWORK_TIMEOUT, Answer, GitRepo
 from pipeline.adapters.process import Processes
 from pipeline.domain.sealing import TagOrder
@@ -26,17 +27,11 @@ from pipeline.errors import (
     LedgerRemoteError,
     NotFoundError,
     SealConflictError,
-    SignatureError,
     StateError,
-    UsageError,
 )
 
 _ATTEMPTS = 5
 _SIGNATURE = "-----BEGIN SSH SIGNATURE-----"
-_PUBLIC = re.compile(r"(?:key::)?(?P<key>(?:ssh|ecdsa|sk-ssh|sk-ecdsa)-\S+ [A-Za-z0-9+/=]+)")
-_NO_KEY = (
-    "give --git-key FILE, set PIPELINE_GIT_KEY, or tell git: git config gpg.format ssh and user.signingkey"
-)
 _UNFIT = re.compile(r"[<>\x00-\x1f\x7f]")
 _LOST = re.compile(
     r"already exists|cannot lock ref|reference already|but expected|fetch first|failed to lock"
@@ -89,7 +84,8 @@ class GitTags:
                 f"{plain(str(folder))} is in no git repository, and a release is a tag of one",
                 hint="keep the images folder in a git repository",
             )
-        self._repo, self._remote, self._tagging, self._processes = repo, remote, tagging, processes
+        self._repo, self._remote, self._tagging = repo, remote, tagging
+        self._key = GitKey(repo, processes, tagging.key, signs="git tags")
         self._ready: dict[TagOrder, str] = {}
 
     def require(self, orders: Sequence[TagOrder]) -> None:
@@ -104,8 +100,7 @@ class GitTags:
         if not orders:
             return
         if not self._tagging.unsigned:
-            with tempfile.TemporaryDirectory(prefix="pipeline-tag-") as folder:
-                self._key(Path(folder))
+            self._key.require()
         for commit in sorted({one.commit for one in orders}):
             if not self._repo.has(commit):
                 raise NotFoundError(
@@ -222,13 +217,12 @@ class GitTags:
 
     def _written(self, orders: Sequence[TagOrder]) -> list[str]:
         texts = [self._text(one) for one in orders]
+        if not self._tagging.unsigned:
+            texts = [text + made for text, made in zip(texts, self._key.sign(texts), strict=True)]
         with tempfile.TemporaryDirectory(prefix="pipeline-tag-") as name:
-            folder = Path(name)
-            files = [folder / f"{number}.tag" for number in range(len(texts))]
+            files = [Path(name) / f"{number}.tag" for number in range(len(texts))]
             for file, text in zip(files, texts, strict=True):
                 file.write_bytes(text)
-            if not self._tagging.unsigned:
-                self._sign(files, self._key(folder))
             listing = "".join(f"{file}\n" for file in files).encode()
             made = self._repo.ask(
                 "hash-object", "-t", "tag", "-w", "--no-filters", "--stdin-paths", stdin=listing
@@ -240,38 +234,6 @@ class GitTags:
         when = int(self._tagging.clock().timestamp())
         head = f"object {order.commit}\ntype commit\ntag {order.name}\ntagger {name} <{address}> {when} +0000"
         return f"{head}\n\n{order.message.strip()}\n".encode()
-
-    def _sign(self, files: Sequence[Path], key: Path) -> None:
-        """Append each file's signature to it; the key is asked for once, by a passphrase or a touch."""
-        public = ["-U"] if _PUBLIC.match(key.read_text("ascii", "replace")) else []
-        argv = ["ssh-keygen", "-q", "-Y", "sign", "-n", "git", *public, "-f", str(key)]
-        code = self._processes.attended([*argv, *map(str, files)])
-        for file in files:
-            made = file.with_name(f"{file.name}.sig")
-            if code != 0 or not made.is_file():
-                raise SignatureError(
-                    f"ssh-keygen did not sign the git tags with {key} (code {code})",
-                    hint="look at what it said above; `ssh-add -l` shows what an agent holds",
-                )
-            file.write_bytes(file.read_bytes() + made.read_bytes())
-
-    def _key(self, folder: Path) -> Path:
-        """Return the file of the key that signs, written to `folder` where git has the key itself."""
-        key = self._tagging.key or self._configured(folder)
-        if not key.is_file():
-            raise UsageError(f"there is no key {plain(str(key))} to sign git tags with", hint=_NO_KEY)
-        return key.absolute()
-
-    def _configured(self, folder: Path) -> Path:
-        said = self._repo.run("config", "--get", "user.signingkey").text
-        if not said or self._repo.run("config", "--get", "gpg.format").text != "ssh":
-            raise UsageError("no SSH key is named to sign git tags with", hint=_NO_KEY)
-        literal = _PUBLIC.match(said)
-        if literal is None:
-            return Path(self._repo.run("config", "--type=path", "--get", "user.signingkey").text)
-        file = folder / "key.pub"
-        file.write_text(literal["key"] + "\n", encoding="ascii")
-        return file
 
     def _point(self, wanted: Mapping[str, str], here: Mapping[str, _Tag]) -> str:
         """Let local tags name their objects; return why another writer was first, or nothing."""

@@ -8,6 +8,8 @@ Rules:
 4. The last tips seen are remembered in `refs/pipeline/ledger-seen/…`; a history without them was rewritten or
    truncated, and is neither read nor added to. A clone that never saw the ledger trusts what it finds first.
 5. A remote that is named but not set up in this clone means: no remote.
+6. A commit whose author may not write what it records is neither read over nor remembered as seen
+   (`ledger_writers`); a commit is signed before anything points at it.
 """
 
 from __future__ import annotations
@@ -15,16 +17,19 @@ from __future__ import annotations
 import datetime as dt
 import re
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
 
 from pipeline.adapters.gitrepo import NETWORK_TIMEOUT, Answer, GitRepo
 from pipeline.adapters.ledger_commit import write_commit
+from pipeline.adapters.ledger_faults import rewritten, unreachable
 from pipeline.adapters.ledger_history import History, load
-from pipeline.domain.record import Record
+from pipeline.adapters.ledger_writers import LedgerWriters
+from pipeline.domain.record import Kind, Record
 from pipeline.domain.text import plain
+from pipeline.domain.writers import Sifted
 from pipeline.errors import LedgerError, LedgerRaceError, LedgerRemoteError, StateError, UsageError
 
 ATTEMPTS = 40
@@ -66,6 +71,7 @@ class Ledger:
         jitter: Gives a random number from 0 to 1; spreads writers that wait.
         sleep: Waits for so many seconds.
         attempts: How often a lost race is run again.
+        writers: Knows who may write which kind, and signs; None lets everybody.
 
     Raises:
         UsageError: A name cannot be used with git.
@@ -84,6 +90,7 @@ class Ledger:
         jitter: Callable[[], float],
         sleep: Callable[[float], None] = time.sleep,
         attempts: int = ATTEMPTS,
+        writers: LedgerWriters | None = None,
     ) -> None:
         for name in (branch, *([] if remote is None else [remote])):
             if not _NAME.fullmatch(name) or name.endswith(".lock") or ".lock/" in name:
@@ -93,9 +100,10 @@ class Ledger:
         for part in identity:
             if not _PERSON.fullmatch(part):
                 raise UsageError(f"{plain(part)!r} cannot sign a commit", hint="give a name and an address")
-        self._repo = _opened(repo_path)
+        self._repo = opened(repo_path)
         self._branch, self._remote, self._identity = branch, remote, identity
         self._clock, self._jitter, self._sleep, self._attempts = clock, jitter, sleep, attempts
+        self._writers = writers
         self._ref = f"refs/heads/{branch}"
         self._kept_ref = f"refs/pipeline/ledger-kept/{branch}"
         self._seen_here = f"refs/pipeline/ledger-seen/here/{branch}"
@@ -117,6 +125,27 @@ class Ledger:
         view = self._look(offline=offline)
         self._remember(view.history, there=view.remote is not None)
         return view.history.records
+
+    def sift(self) -> Sifted:
+        """Return the records that their authors may write, and the commits of others (errors as `read`)."""
+        view = self._look(strict=False)
+        found = () if self._writers is None else self._writers.breaches(self._repo, view.history)
+        if not found:
+            self._remember(view.history, there=view.remote is not None)
+        bad = {one.commit for one in found}
+        good = (entry for entry in view.history.entries if entry.commit not in bad)
+        return Sifted(records=tuple(record for entry in good for record in entry.records), breaches=found)
+
+    def require(self, kinds: Iterable[Kind]) -> None:
+        """Return if who works here may write records of these kinds; nothing is written.
+
+        Raises:
+            UsageError: They have to be signed, and there is no key.
+            SignatureError: The key may not sign them.
+            LedgerRemoteError: Who may write is read from a remote that cannot be reached.
+        """
+        if self._writers is not None:
+            self._writers.require(frozenset(kinds))
 
     def verify(self) -> int:
         """Read and check everything anew, and return the number of records (errors as `read`)."""
@@ -149,6 +178,7 @@ class Ledger:
         """Deliver what was kept, and return it (errors as `append`)."""
         waiting = self.kept()
         if waiting and self.shared:
+            self.require(record.kind for record in waiting)
             self._deliver((), None)
         return waiting
 
@@ -177,29 +207,29 @@ class Ledger:
         self._remember(self._known, there=shared)
         self._forget_kept()
 
-    def _look(self, *, offline: bool = False) -> _View:
+    def _look(self, *, offline: bool = False, strict: bool = True) -> _View:
         """Read the tips, those seen before first: what moves meanwhile then only moves on."""
         here, there = self._repo.ref(self._seen_here), self._repo.ref(self._seen_there)
         local = self._local_tip()
         if local is None and here is not None:
-            raise _rewritten(f"the branch {self._branch} is gone", f"git branch {self._branch} {here}")
+            raise rewritten(f"the branch {self._branch} is gone", f"git branch {self._branch} {here}")
         remote = None
         if not offline and self.shared:
             remote = self._remote_tip(have=(here, there, local))
             self._refuse_gone(remote, there)
         history = load(self._repo, remote or local, self._known)
         if remote is not None and there is not None and there not in history.positions:
-            raise _rewritten(
-                f"{self._remote} no longer holds {there[:12]}, seen before", self._restore(there)
-            )
+            raise rewritten(f"{self._remote} no longer holds {there[:12]}, seen before", self._restore(there))
         self._fits(history, local, here)
         self._known = history
+        if strict and self._writers is not None:
+            self._writers.refuse(self._repo, history, offline=offline)
         return _View(local=local, remote=remote, history=history)
 
     def _refuse_gone(self, remote: str | None, there: str | None) -> None:
         """A remote without the branch has no ledger yet and gets ours, unless it had one before."""
         if remote is None and there is not None:
-            raise _rewritten(f"{self._remote} has no branch {self._branch} any more", self._restore(there))
+            raise rewritten(f"{self._remote} has no branch {self._branch} any more", self._restore(there))
 
     def _fits(self, history: History, local: str | None, here: str | None) -> None:
         """Refuse a local branch that has another history, or less of it than was seen in this clone."""
@@ -211,7 +241,7 @@ class Ledger:
         if local is None or here is None:
             return
         if here not in history.positions or history.positions[local] < history.positions[here]:
-            raise _rewritten(
+            raise rewritten(
                 f"{self._branch} no longer holds {here[:12]}, seen before",
                 f"git branch -f {self._branch} {here}",
             )
@@ -240,13 +270,13 @@ class Ledger:
             "--no-recurse-submodules", str(self._remote), self._ref,
         )  # fmt: skip
         if not self._repo.has(tip):
-            raise _unreachable(f"{self._remote} named {tip[:12]} but did not hand it over")
+            raise unreachable(f"{self._remote} named {tip[:12]} but did not hand it over")
         return tip
 
     def _network(self, *arguments: str) -> Answer:
         answer = self._repo.run(*arguments, timeout=NETWORK_TIMEOUT)
         if answer.code != 0:
-            raise _unreachable(f"git {arguments[0]} from {self._remote}: {plain(answer.err) or answer.code}")
+            raise unreachable(f"git {arguments[0]} from {self._remote}: {plain(answer.err) or answer.code}")
         return answer
 
     def _extended(
@@ -254,7 +284,8 @@ class Ledger:
     ) -> str | None:
         """Return the tip of `history` with what it lacks on top: what was kept, then the new records."""
         tip, there = history.tip, set(history.commits)
-        kept = self._waiting(history) if waiting else ()
+        # What is kept is signed anew, by who delivers it: what he may not write waits for who may.
+        kept = [one for one in self._waiting(history) if self._may(one)] if waiting else []
         for group in kept:
             tip = self._commit(tip, group)
             there.update(record.id for record in group)
@@ -285,7 +316,7 @@ class Ledger:
             return ""
         if _LOST.search(said):
             return plain(next(line for line in said.splitlines() if line.startswith("!")))
-        raise _unreachable(f"git push to {self._remote}: {plain(said + answer.err)}")
+        raise unreachable(f"git push to {self._remote}: {plain(said + answer.err)}")
 
     def _advance(self, old: str | None, new: str | None) -> str:
         """Move the local branch; return why another writer was first, or nothing when it is done."""
@@ -351,11 +382,20 @@ class Ledger:
     def _restore(self, tip: str) -> str:
         return f"git push --force-with-lease {self._remote} {tip}:{self._ref}"
 
+    def _may(self, records: Sequence[Record]) -> bool:
+        return self._writers is None or self._writers.may(record.kind for record in records)
+
     def _commit(self, parent: str | None, records: Sequence[Record]) -> str:
-        return write_commit(self._repo, parent, records, identity=self._identity, time=self._clock())
+        made = write_commit(self._repo, parent, records, identity=self._identity, time=self._clock())
+        return made if self._writers is None else self._writers.signed(self._repo, made, records)
 
 
-def _opened(path: Path) -> GitRepo:
+def opened(path: Path) -> GitRepo:
+    """Return the repository that a ledger is kept in.
+
+    Raises:
+        StateError: The folder is in none.
+    """
     repo = GitRepo.find(path)
     if repo is None:
         raise StateError(
@@ -363,17 +403,3 @@ def _opened(path: Path) -> GitRepo:
             hint="run `git init` in the folder that holds images/, or name another with --images",
         )
     return repo
-
-
-def _rewritten(what: str, restore: str) -> LedgerError:
-    return LedgerError(
-        f"the ledger was rewritten or truncated: {what}",
-        hint=f"find out who did it; to go back to what was seen: {restore}",
-    )
-
-
-def _unreachable(what: str) -> LedgerRemoteError:
-    return LedgerRemoteError(
-        f"the ledger's remote does not answer or refuses: {what}",
-        hint="mend the connection or the rights, then run the command again",
-    )

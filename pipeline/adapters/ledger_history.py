@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 from pipeline.adapters.gitrepo import GitRepo
+from pipeline.adapters.ledger_faults import damaged
 from pipeline.domain.record import Record
 from pipeline.domain.record_parser import parse_record
 from pipeline.domain.text import plain
@@ -67,7 +68,7 @@ def load(repo: GitRepo, tip: str | None, known: History | None = None) -> Histor
             return _extended(known, _entries(repo, chain))
     chain = _chain(repo, tip)
     if chain[0][1:]:
-        raise _damaged(chain[0][0], "its parent is not there")
+        raise damaged(chain[0][0], "its parent is not there")
     return _extended(History(), _entries(repo, chain))
 
 
@@ -85,16 +86,16 @@ def _chain(repo: GitRepo, tip: str, *, without: str | None = None) -> list[tuple
     exclude = [] if without is None else [f"^{without}"]
     answer = repo.run("rev-list", "--parents", "--reverse", "--topo-order", tip, *exclude, "--")
     if answer.code != 0:
-        raise _damaged(tip, f"git cannot read the commits before it: {plain(answer.err)}")
+        raise damaged(tip, f"git cannot read the commits before it: {plain(answer.err)}")
     chain = [tuple(line.split()) for line in answer.text.splitlines()]
     _refuse_shallow(repo, chain)
     for before, (commit, *parents) in itertools.pairwise(chain):
         if parents != [before[0]]:
-            raise _damaged(
+            raise damaged(
                 commit, "it is a merge or starts a second history; the ledger is one line of commits"
             )
     if chain and len(chain[0]) > 2:  # noqa: PLR2004 - a commit and one parent
-        raise _damaged(chain[0][0], "it is a merge; the ledger is one line of commits")
+        raise damaged(chain[0][0], "it is a merge; the ledger is one line of commits")
     return chain
 
 
@@ -113,7 +114,7 @@ def _refuse_shallow(repo: GitRepo, chain: Sequence[tuple[str, ...]]) -> None:
 
 def _entries(repo: GitRepo, chain: Sequence[tuple[str, ...]]) -> list[Entry]:
     added = [(commit, list(_added(commit, changes))) for commit, changes in _changes(repo, chain)]
-    blobs = _blobs(repo, [blob for _, files in added for _, blob in files])
+    blobs = objects(repo, [blob for _, files in added for _, blob in files], b"blob")
     return [
         Entry(commit=commit, records=_records(commit, [(path, blobs[blob]) for path, blob in files]))
         for commit, files in added
@@ -129,7 +130,7 @@ def _changes(repo: GitRepo, chain: Sequence[tuple[str, ...]]) -> Iterator[tuple[
     position = 0
     for commit in commits:
         if fields[position] != commit:
-            raise _damaged(commit, "git lists its changes in a form that is not known")
+            raise damaged(commit, "git lists its changes in a form that is not known")
         end = position + 1
         while end < len(fields) and fields[end].startswith(":"):
             end += 2
@@ -140,26 +141,31 @@ def _changes(repo: GitRepo, chain: Sequence[tuple[str, ...]]) -> Iterator[tuple[
 def _added(commit: str, changes: Sequence[str]) -> Iterator[tuple[str, str]]:
     """Yield path and blob of each file, all of which must be new plain files."""
     if not changes:
-        raise _damaged(commit, "it records nothing")
+        raise damaged(commit, "it records nothing")
     for what, path in zip(changes[::2], changes[1::2], strict=True):
         _, mode, _, blob, status = what.split()
         if status != "A":
             verb = {"D": "deletes", "M": "changes", "T": "changes"}.get(status, "touches")
-            raise _damaged(commit, f"it {verb} {plain(path)}; the ledger only grows")
+            raise damaged(commit, f"it {verb} {plain(path)}; the ledger only grows")
         if mode != "100644":
-            raise _damaged(commit, f"{plain(path)} is no plain file")
+            raise damaged(commit, f"{plain(path)} is no plain file")
         yield path, blob
 
 
-def _blobs(repo: GitRepo, ids: Sequence[str]) -> dict[str, bytes]:
+def objects(repo: GitRepo, ids: Sequence[str], kind: bytes) -> dict[str, bytes]:
+    """Return git objects by their ids, all of one kind, by one process.
+
+    Raises:
+        LedgerError: One is missing, or of another kind.
+    """
     out = repo.ask("cat-file", "--batch", stdin="".join(f"{name}\n" for name in ids).encode()).out
     found: dict[str, bytes] = {}
     position = 0
     for name in ids:
         end = out.index(b"\n", position)
         head = out[position:end].split()
-        if len(head) != 3 or head[1] != b"blob":  # noqa: PLR2004 - name, type, size
-            raise _damaged(name, "the object is missing")
+        if len(head) != 3 or head[1] != kind:  # noqa: PLR2004 - name, type, size
+            raise damaged(name, "the object is missing")
         size = int(head[2])
         found[name] = out[end + 1 : end + 1 + size]
         position = end + 1 + size + 1
@@ -173,10 +179,3 @@ def _records(commit: str, files: Sequence[tuple[str, bytes]]) -> tuple[Record, .
         raise LedgerError(f"commit {commit}: {error.message}", hint=error.hint) from error
     # A tree keeps no order of its own; the path ends in the id, so equal times and titles stay in its order.
     return tuple(sorted(records, key=lambda record: (record.time, record.title)))
-
-
-def _damaged(commit: str, what: str) -> LedgerError:
-    return LedgerError(
-        f"the ledger is damaged at {commit}: {what}",
-        hint="do not write to it; find out who pushed that commit, and restore the branch from another clone",
-    )

@@ -1,4 +1,6 @@
-"""Reads who may approve from the protected branch: the table `[approval]`, the signers, their keys.
+"""Reads who may approve, and who may write the ledger, from the protected branch.
+
+That is: the tables `[approval]` and `[ledger.writers]`, the list of signers, their keys.
 
 Rules: nothing is read from the checkout; which branch is protected is not the checkout's to say either. It is
 the one that was named to the program, or else the remote's own default branch, or the branch that the table
@@ -10,8 +12,10 @@ from __future__ import annotations
 
 import dataclasses
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from pipeline.adapters import toml_source
 from pipeline.adapters.gitrepo import NETWORK_TIMEOUT, Answer, GitRepo
@@ -19,13 +23,15 @@ from pipeline.domain.allowed_signers import AllowedSigners, parse_allowed_signer
 from pipeline.domain.approval_settings import ApprovalSettings
 from pipeline.domain.protected_rules import ProtectedRules
 from pipeline.domain.text import plain
-from pipeline.domain.validation import validate
+from pipeline.domain.validation import Model, validate
+from pipeline.domain.writers import WritersTable
 from pipeline.errors import DefinitionError, LedgerRemoteError, NotFoundError, StateError, UsageError
 from pipeline.problem import Problem
 
 SETTINGS = "pipeline.toml"
 _BRANCH = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*(?:[./][A-Za-z0-9][A-Za-z0-9_-]*)*")
 _REGULAR = ("100644", "100755")
+_HEAD = re.compile(r"^(?P<commit>[0-9a-f]{40,64})\tHEAD$", re.MULTILINE)
 _DEFAULT = re.compile(r"^ref: refs/heads/(?P<branch>[^\t]+)\tHEAD$", re.MULTILINE)
 
 
@@ -69,6 +75,40 @@ class ProtectedBranch:
         repo = self._repo()
         shared = repo.run("remote", "get-url", self._remote).code == 0
         tip = self._named(repo, self._branch or self._default(repo, shared=shared), shared=shared)
+        return self._stated(repo, tip, shared=shared)
+
+    def writers(self, *, offline: bool = False) -> tuple[WritersTable, ProtectedRules] | None:
+        """Return the table `[ledger.writers]` with what the branch says beside it, or None without the table.
+
+        A repository whose protected branch has no settings, or is not there yet, has no table.
+
+        Args:
+            offline: Ask no remote; what counts is the branch as this clone fetched it last, if it ever did.
+
+        Raises:
+            DefinitionError: The settings are wrong.
+            NotFoundError: There is a table, and one of the other files is not there.
+            LedgerRemoteError: The remote cannot be reached.
+            ToolMissingError: Git is not installed.
+        """
+        repo = GitRepo.find(self._images)
+        if repo is None or repo.work_tree is None:
+            return None
+        shared = repo.run("remote", "get-url", self._remote).code == 0
+        asked = shared and not offline
+        try:
+            tip = self._fetched_last(repo) if shared and offline else self._newest(repo, shared=shared)
+            file = self._parsed(repo, tip)
+            other = _branch_named(file.values)
+            if other != tip.branch and self._branch is None:
+                tip = self._named(repo, other, shared=asked)
+                file = self._parsed(repo, tip)
+        except NotFoundError:
+            return None
+        table = _table_of_writers(file)
+        return None if table is None else (table, self._stated(repo, tip, shared=asked))
+
+    def _stated(self, repo: GitRepo, tip: _Tip, *, shared: bool) -> ProtectedRules:
         settings = self._settings(repo, tip)
         if settings.branch != tip.branch and self._branch is None:
             tip = self._named(repo, settings.branch, shared=shared)
@@ -138,6 +178,33 @@ class ProtectedBranch:
             )
         return found["branch"]
 
+    def _newest(self, repo: GitRepo, *, shared: bool) -> _Tip:
+        """Return the branch that was named, or the default one; that takes a single question."""
+        if self._branch is not None or not shared:
+            return self._named(repo, self._branch or self._local, shared=shared)
+        said = self._network(repo, "ls-remote", "--symref", self._remote, "HEAD").text
+        named, tip = _DEFAULT.search(said), _HEAD.search(said)
+        if named is None or tip is None or not _BRANCH.fullmatch(named["branch"]):
+            raise NotFoundError(
+                f"{self._remote} does not tell its default branch", hint="name the protected branch yourself"
+            )
+        branch, commit = named["branch"], tip["commit"]
+        if not repo.has(commit):
+            return self._named(repo, branch, shared=shared)
+        return _Tip(branch=branch, shown=f"{self._remote}/{branch}", commit=commit)
+
+    def _fetched_last(self, repo: GitRepo) -> _Tip:
+        """Return the branch as this clone knows it of the remote, or where it was never fetched the local."""
+        prefix = f"refs/remotes/{self._remote}/"
+        default = repo.run("symbolic-ref", "--quiet", f"{prefix}HEAD").text.removeprefix(prefix)
+        branch = self._branch or default or self._local
+        there, here = repo.ref(f"{prefix}{branch}"), repo.ref(f"refs/heads/{branch}")
+        if there is not None:
+            return _Tip(branch=branch, shown=f"{self._remote}/{branch}", commit=there)
+        if here is not None:
+            return _Tip(branch=branch, shown=branch, commit=here)
+        raise NotFoundError(f"this clone never fetched {branch}", hint="reach the remote once")
+
     def _named(self, repo: GitRepo, branch: str, *, shared: bool) -> _Tip:
         shown = f"{self._remote}/{branch}" if shared else branch
         commit = self._fetched(repo, branch) if shared else repo.ref(f"refs/heads/{branch}")
@@ -170,20 +237,16 @@ class ProtectedBranch:
         return answer
 
     def _settings(self, repo: GitRepo, tip: _Tip) -> ApprovalSettings:
-        shown = f"{tip.shown}:{self._path(repo, SETTINGS)}"
+        file = self._parsed(repo, tip)
+        return _validated(ApprovalSettings, file, "approval.", file.values.get("approval", {}))
+
+    def _parsed(self, repo: GitRepo, tip: _Tip) -> toml_source.TomlFile:
         data = self._file(repo, tip, SETTINGS)
+        shown = f"{tip.shown}:{self._path(repo, SETTINGS)}"
         parsed = toml_source.parse(data.decode("utf-8", "replace"), shown=shown)
         if isinstance(parsed, Problem):
             raise DefinitionError((parsed,))
-        lines = {
-            key.removeprefix("approval."): line
-            for key, line in parsed.lines.items()
-            if key.startswith("approval.")
-        }
-        found = validate(ApprovalSettings, parsed.values.get("approval", {}), file=shown, lines=lines)
-        if isinstance(found, tuple):
-            raise DefinitionError(found)
-        return found
+        return parsed
 
     def _signers(self, repo: GitRepo, tip: _Tip, file: str) -> AllowedSigners:
         data = self._file(repo, tip, file)
@@ -227,3 +290,30 @@ class ProtectedBranch:
             hint="the protected branch names itself",
         )
         return DefinitionError((problem,))
+
+
+def _branch_named(values: Mapping[str, Any]) -> str:
+    """Return which branch the settings call the protected one, whatever else is wrong in them."""
+    table = values.get("approval")
+    named = table.get("branch") if isinstance(table, Mapping) else None
+    return named if isinstance(named, str) and _BRANCH.fullmatch(named) else ApprovalSettings().branch
+
+
+def _table_of_writers(file: toml_source.TomlFile) -> WritersTable | None:
+    table = file.values.get("ledger")
+    if not isinstance(table, Mapping) or "writers" not in table:
+        return None
+    return _validated(WritersTable, file, "ledger.writers.", table["writers"])
+
+
+def _validated(model: type[Model], file: toml_source.TomlFile, prefix: str, values: Any) -> Model:
+    """Return a table of the file as a definition; `prefix` is its dotted path.
+
+    Raises:
+        DefinitionError: It is wrong.
+    """
+    lines = {key.removeprefix(prefix): at for key, at in file.lines.items() if key.startswith(prefix)}
+    found = validate(model, values, file=file.file, lines=lines)
+    if isinstance(found, tuple):
+        raise DefinitionError(found)
+    return found

@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import base64
 import binascii
+import datetime as dt
 import hashlib
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from pipeline.domain.idtoken import TokenIssuer
@@ -23,8 +24,10 @@ PRINCIPAL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@+-]{0,254}")
 """A name that a list may give to a key."""
 
 _OPTION = r'(?:namespaces|valid-after|valid-before)="[^"\\]*"'
+_SETTING = re.compile(r'(?P<name>[a-z-]+)="(?P<value>[^"]*)"')
+_TIME = re.compile(r"(?P<time>[0-9]{8}(?:[0-9]{4}(?:[0-9]{2})?)?)Z?")
 _LINE = re.compile(
-    rf"(?P<principals>[^\s\"]+)[ \t]+(?:{_OPTION}(?:,{_OPTION})*[ \t]+)?"
+    rf"(?P<principals>[^\s\"]+)[ \t]+(?:(?P<options>{_OPTION}(?:,{_OPTION})*)[ \t]+)?"
     r"(?P<type>[a-z0-9@.-]+)[ \t]+(?P<key>[A-Za-z0-9+/]+={0,2})(?:[ \t].*)?"
 )
 _LENGTH = 4
@@ -33,10 +36,33 @@ _LENGTH = 4
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AllowedKey:
-    """One line of the list: a key's fingerprint (`SHA256:…`) and the principals it speaks for."""
+    """One line of the list.
+
+    Attributes:
+        principals: Whom the key speaks for.
+        key: Its fingerprint, `SHA256:…`.
+        namespaces: Patterns of what it may sign for; None for everything.
+        public: The key itself, kind and base64, as a list of keys names it.
+        after, before: From when to when it counts, both inclusive, in seconds since 1970; None for no limit.
+    """
 
     principals: tuple[str, ...]
     key: str
+    namespaces: tuple[str, ...] | None = None
+    public: str = ""
+    after: int | None = None
+    before: int | None = None
+
+    def may_sign(self, namespace: str) -> bool:
+        """Whether it may sign for a namespace, as ssh-keygen matches lists of patterns."""
+        if self.namespaces is None:
+            return True
+        fits = {one for one in self.namespaces if _like(one.removeprefix("!"), namespace)}
+        return bool(fits) and not any(one.startswith("!") for one in fits)
+
+    def counts_at(self, moment: int) -> bool:
+        """Whether it counts at a time, given in seconds since 1970."""
+        return (self.after is None or moment >= self.after) and (self.before is None or moment <= self.before)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,6 +82,11 @@ class AllowedSigners:
     def principals_of(self, key: str) -> tuple[str, ...]:
         """Return whom a key, given by its fingerprint, speaks for; sorted, empty for an unknown key."""
         return tuple(sorted({name for one in self.keys if one.key == key for name in one.principals}))
+
+
+def _like(pattern: str, text: str) -> bool:
+    parts = (".*" if char == "*" else "." if char == "?" else re.escape(char) for char in pattern)
+    return re.fullmatch("".join(parts), text, re.DOTALL) is not None
 
 
 def fingerprint(blob: bytes) -> str:
@@ -104,13 +135,50 @@ def _allowed(text: str) -> AllowedKey | str:
     for name in principals:
         if not PRINCIPAL.fullmatch(name):
             return f"{plain(name, 80)!r} is a pattern or no principal; write each name out"
+    options = _options(found["options"] or "")
+    return options if isinstance(options, str) else _key(found, principals, options)
+
+
+def _key(found: re.Match[str], principals: tuple[str, ...], options: Mapping[str, str]) -> AllowedKey | str:
     try:
         blob = base64.b64decode(found["key"], validate=True)
     except (binascii.Error, ValueError):
         return "the key is no base64"
     if not _has_type(blob, found["type"].encode()):
         return f"the key is not of the type {plain(found['type'], 60)!r}"
-    return AllowedKey(principals=principals, key=fingerprint(blob))
+    names = options.get("namespaces")
+    return AllowedKey(
+        principals=principals,
+        key=fingerprint(blob),
+        namespaces=None if names is None else tuple(names.split(",")),
+        public=f"{found['type']} {found['key']}",
+        after=_seconds(options.get("valid-after")),
+        before=_seconds(options.get("valid-before")),
+    )
+
+
+def _options(text: str) -> dict[str, str] | str:
+    """Return the options of a line, or why they are refused."""
+    found: dict[str, str] = {}
+    for one in _SETTING.finditer(text):
+        if one["name"] in found:
+            return f"says {one['name']} twice"
+        if one["name"] != "namespaces" and _seconds(one["value"]) is None:
+            return f"{one['name']} is no time: {plain(one['value'], 60)!r}; write YYYYMMDD or YYYYMMDDHHMMSS"
+        found[one["name"]] = one["value"]
+    return found
+
+
+def _seconds(text: str | None) -> int | None:
+    """Return a time as ssh-keygen reads it, here always UTC; None for none."""
+    found = None if text is None else _TIME.fullmatch(text)
+    if found is None:
+        return None
+    try:
+        moment = dt.datetime.strptime(f"{found['time']:0<14}Z", "%Y%m%d%H%M%S%z")
+    except ValueError:
+        return None
+    return int(moment.timestamp())
 
 
 def _has_type(blob: bytes, name: bytes) -> bool:

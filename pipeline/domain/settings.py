@@ -9,6 +9,7 @@ from pydantic import AfterValidator, Field
 from pipeline.domain.approval_settings import ApprovalSettings
 from pipeline.domain.definition import Definition, Name, Pattern, RelativePath, Scope, Text, Word
 from pipeline.domain.image import Repository
+from pipeline.domain.writers import WritersTable
 from pipeline.errors import UsageError
 
 
@@ -65,6 +66,9 @@ class LedgerSettings(Definition):
     """Git branch that holds the ledger and nothing else."""
     remote: Word = "origin"
     """Git remote the ledger is shared through."""
+    writers: WritersTable | None = None
+    """Whose signature a record needs, by its kind; what counts is this table on the protected branch. Without
+    it the git server alone decides who writes to the ledger."""
 
 
 class BuildSettings(Definition):

@@ -7,7 +7,6 @@ import datetime as dt
 import getpass
 import os
 import platform
-import random
 import re
 import resource
 import secrets
@@ -251,18 +250,15 @@ class Parts:
 
     @cached_property
     def ledger(self) -> Ledger:
-        """The ledger, in the git repository of the definitions."""
-        from pipeline.adapters.ledger import Ledger  # noqa: PLC0415
+        """The ledger, in the git repository of the definitions; a verb that may not write it ends here.
 
-        settings = self.settings.ledger
-        return Ledger(
-            self.images.resolve(),
-            branch=settings.branch,
-            remote=settings.remote,
-            identity=self.author,
-            clock=self.clock,
-            jitter=random.random,
-        )
+        Raises:
+            UsageError: What the verb records has to be signed, and there is no key.
+            SignatureError: The key may not sign it.
+        """
+        from pipeline.wiring.recording import open_ledger  # noqa: PLC0415
+
+        return open_ledger(self)
 
     @cached_property
     def builder(self) -> Builder:
