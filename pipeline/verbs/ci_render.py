@@ -26,6 +26,12 @@ TIERS = (Tier.UPSTREAM, Tier.BASE, Tier.INSTANCE)
 
 _LOGS = ".pipeline/logs/"
 _OUT = ".pipeline/ci"
+_PACKAGES = (
+    "ca-certificates", "e2fsprogs", "git", "mmdebstrap", "openssh-client", "podman", "python3-venv",
+    "qemu-system-x86", "runc", "skopeo",
+)  # fmt: skip
+"""What a job installs; QEMU and mke2fs boot every base, after all of its modules were compiled."""
+
 _DEFAULT_BRANCH = "$CI_COMMIT_BRANCH == $CI_DEFAULT_BRANCH"
 _MERGE_REQUEST = '$CI_PIPELINE_SOURCE == "merge_request_event"'
 _OWN_MERGE_REQUEST = f"{_MERGE_REQUEST} && $CI_MERGE_REQUEST_SOURCE_PROJECT_PATH == $CI_PROJECT_PATH"
@@ -176,15 +182,13 @@ def _default(settings: CiSettings) -> Value:
         f'if [ -n "${{PIPELINE_REGISTRY_PASSWORD:-}}" ]; then printf %s "$PIPELINE_REGISTRY_PASSWORD"'
         f' | podman login --username "$PIPELINE_REGISTRY_USER" --password-stdin {host}; fi'
     )
-    # QEMU and mke2fs boot every base; what a job's image lacks would only be noticed when it is compiled.
-    tools = "ca-certificates e2fsprogs git mmdebstrap openssh-client podman python3-venv qemu-system-x86 runc skopeo"
     return {
         "image": "$PIPELINE_CI_IMAGE",
         "tags": ["image-builder"],
         "retry": 0,
         "timeout": "3h",
         "before_script": [
-            f"apt-get update && apt-get install --yes --no-install-recommends {tools}",
+            f"apt-get update && apt-get install --yes --no-install-recommends {' '.join(_PACKAGES)}",
             f"python3 -m venv .pipeline/venv && .pipeline/venv/bin/pip install {package}",
             'export PATH="$CI_PROJECT_DIR/.pipeline/venv/bin:$CI_PROJECT_DIR/.tools/bin:$PATH"',
             f"mkdir -p {_OUT}",
