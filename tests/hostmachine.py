@@ -107,12 +107,15 @@ class Machine:
         if verb == "show":
             return 0, "\n".join(self._unit(unit) for unit in units), ""
         for unit in units:
-            timer = self.state["timers"].get(unit)
-            if timer is None:
-                return 5, "", f"Unit {unit} not loaded."
-            timer["active"] = verb == "start"
-            if verb == "mask":
-                self._now()["masked"].append(unit)
+            masked, timer = self._now()["masked"], self.state["timers"].get(unit)
+            if verb == "mask" and unit not in masked:
+                masked.append(unit)  # also of a unit that there is not
+            elif verb == "unmask" and unit in masked:
+                masked.remove(unit)
+            if verb in ("start", "stop") or "--now" in words:
+                if timer is None or (verb == "start" and unit in masked):
+                    return 5, "", f"Unit {unit} not loaded."
+                timer["active"] = verb == "start"
         return 0, "", ""
 
     def _reboot(self, _: list[str]) -> Answer:
@@ -123,6 +126,8 @@ class Machine:
 
     def _unit(self, unit: str) -> str:
         timer = self.state["timers"].get(unit.replace(".service", ".timer"))
+        if timer is None and unit in self._now()["masked"]:
+            return f"Id={unit}\nLoadState=masked\nActiveState=inactive\nUnitFileState=masked\n"
         if timer is None:
             return f"Id={unit}\nLoadState=not-found\nActiveState=inactive\nUnitFileState=\n"
         if unit.endswith(".service"):

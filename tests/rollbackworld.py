@@ -265,7 +265,7 @@ class MortalAccess(FileAccess):
     mortal: Mortal
 
     def ask(self, argv: Sequence[str], *, timeout: float = 60) -> Any:
-        if argv[1] not in ("rollback", "stop", "reboot", "mask"):
+        if argv[1] not in ("rollback", "stop", "start", "reboot", "mask", "unmask"):
             return super().ask(argv, timeout=timeout)
         self.mortal.moment()
         try:

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 
 from pipeline.adapters.hostaccess import NOT_FOUND, Answer, HostAccess
 from pipeline.domain.hostcontrol.plan import Action, PlanStep
-from pipeline.domain.hostcontrol.state import Timer
+from pipeline.domain.hostcontrol.state import Timer, mark_of
 from pipeline.domain.hostcontrol.zfs import Pool, parse_pools
 from pipeline.domain.text import plain
 from pipeline.errors import HostError, ToolFailedError
@@ -139,9 +139,9 @@ def at_work(answer: Answer, what: str) -> str:
 
 
 def timers_command(units: Sequence[str]) -> tuple[str, ...]:
-    """Return the command that tells of update timers and of the services of their names."""
-    services = [_service(unit) for unit in units]
-    return ("systemctl", "show", f"--property={_PROPERTIES}", "--", *units, *services)
+    """Return the command that tells of update timers, the services of their names, and who masked them."""
+    more = [name(unit) for name in (_service, mark_of) for unit in units]
+    return ("systemctl", "show", f"--property={_PROPERTIES}", "--", *units, *more)
 
 
 def parse_timers(units: Sequence[str], text: str) -> tuple[Timer, ...]:
@@ -154,6 +154,8 @@ def parse_timers(units: Sequence[str], text: str) -> tuple[Timer, ...]:
             enabled=blocks[unit].get("UnitFileState") in ("enabled", "enabled-runtime"),
             working=blocks.get(_service(unit), {}).get("ActiveState")
             in ("active", "activating", "reloading"),
+            masked=blocks[unit].get("LoadState") == "masked",
+            held=blocks.get(mark_of(unit), {}).get("LoadState") == "masked",
         )
         for unit in units
         if blocks.get(unit, {}).get("LoadState") in ("loaded", "masked")

@@ -1,7 +1,7 @@
 """Brings one host to a release by the host's own means, waits for its reboot, and proves what booted.
 
 Rules: the plan is made anew from the host's state before every step, so that a run that was cut off is
-continued by the same command; no action but pausing a timer is done twice in one run, so the toggle is never
+continued by the same command; no action but those on timers is done twice in one run, so the toggle is never
 pressed twice and a host that comes back wrong is not rebooted in circles; what counts is what the host says
 after the boot, never that a command succeeded. A timer this run paused is started again when it fails before
 the reboot.
@@ -17,7 +17,7 @@ from enum import StrEnum
 from typing import Protocol
 
 from pipeline.domain.hostcontrol.consequences import consequences
-from pipeline.domain.hostcontrol.plan import Action, PlanStep, at_target, plan_for, prepared
+from pipeline.domain.hostcontrol.plan import AFTERWARDS, Action, PlanStep, at_target, plan_for, prepared
 from pipeline.domain.hostcontrol.state import BootEntry, HostState
 from pipeline.domain.hostcontrol.target import Target
 from pipeline.domain.hostcontrol.zfs import Pool, require_importable
@@ -25,7 +25,7 @@ from pipeline.domain.release import Step
 from pipeline.errors import HostError, InterruptedRunError, PipelineError, ToolFailedError
 from pipeline.verbs.host_journal import HostOrder
 
-_REPEATABLE = frozenset({Action.PAUSE, Action.HOLD})
+_REPEATABLE = AFTERWARDS | {Action.PAUSE}
 _LONGEST = 40
 """Steps of one run; more means that a host does not do what it is told."""
 
@@ -177,7 +177,7 @@ def switch_host(
         LedgerError, LedgerRaceError, LedgerRemoteError: A step could not be recorded.
     """
     plan = plan_host(driver, order, unsafe_pools=unsafe_pools)
-    if any(step.action is not Action.HOLD for step in plan.steps):
+    if any(step.action not in AFTERWARDS for step in plan.steps):
         journal.note(order, Step.WANTED)
     run = _Run(driver, order.target, waiting, on_step)
     try:

@@ -7,10 +7,12 @@ it is and how old; a host or a registry that does not answer is told beside what
 from __future__ import annotations
 
 import datetime as dt
+import shlex
 from collections.abc import Callable, Iterator
 from typing import Protocol
 
-from pipeline.domain.hostcontrol.state import BootEntry, HostState
+from pipeline.domain.hostcontrol.plan import release_commands
+from pipeline.domain.hostcontrol.state import BootEntry, HostState, Timer
 from pipeline.domain.image import ImageRef
 from pipeline.domain.lineage import CHANNEL
 from pipeline.domain.oci import Descriptor
@@ -191,8 +193,20 @@ def _own_words(state: HostState | None) -> Iterator[str]:
     if state.read_only:
         yield "it runs from a medium that cannot be changed"
     for timer in state.timers:
-        if timer.active or timer.enabled:
-            yield f"{timer.unit} updates it by itself"
+        yield from _timer(timer)
+
+
+def _timer(timer: Timer) -> Iterator[str]:
+    again = " && ".join(map(shlex.join, release_commands(timer)))
+    if timer.masked and timer.held:
+        yield (
+            f"{timer.unit} is masked since a rollback, and the host does not update itself: run the rollback "
+            f"again, or on the host: {again}"
+        )
+    elif timer.active:
+        yield f"{timer.unit} updates it by itself"
+    elif timer.enabled:
+        yield f"{timer.unit} is stopped until the next boot; on the host: systemctl start {timer.unit}"
 
 
 def _bad(lines: tuple[Line, ...], overview: Overview) -> Iterator[str]:

@@ -296,6 +296,9 @@ def test_where_the_registry_is_down_a_host_goes_back_to_what_it_has_only_when_to
     unmoved(world, tuple(f"{step} v2.0.0" for step in ("wanted", "staged", "booted")))
     assert world.roll("web1", "v2.0", world.rolling(host=True)).moved
     assert world.steps()[3:] == ["wanted v2.0.0", "channel v2.0.0", "booted v2.0.0"]
+    assert world.machine().state["timers"][TIMER]["active"], "the channel names what runs: updates go on"
+    assert world.machine().run(["systemctl", "show", TIMER])[1].count("UnitFileState=enabled") == 1
+    assert world.roll("web1", "v2.0", world.rolling(host=True)).steps == ()
 
 
 def test_a_host_that_fails_leaves_a_record_and_the_channel_where_it_goes(world: World) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from typing import Any
 
@@ -87,10 +88,28 @@ def test_update_timers_are_paused_first_and_only_when_something_changes() -> Non
 
 def test_a_timer_that_would_undo_the_rollback_is_masked() -> None:
     there = bootc(timers=(TIMER,))
-    assert [step.argv for step in plan_for(there, target(2))] == [("systemctl", "mask", "--now", TIMER.unit)]
+    mark = ("systemctl", "mask", "pipeline-holds-bootc-fetch-apply-updates.timer")
+    mask = ("systemctl", "mask", "--now", TIMER.unit)
+    assert [step.argv for step in plan_for(there, target(2))] == [mark, mask]
+    marked = bootc(timers=(dataclasses.replace(TIMER, held=True),))
+    assert [step.argv for step in plan_for(marked, target(2))] == [mask], "a run was killed in between"
     assert actions(there, 2, channel=True) == [], "the channel names the wanted image: the timer stays there"
     pinned = bootc(entries=[entry(2, f"{REPOSITORY}@{digest(2)}")], timers=(TIMER,))
     assert actions(pinned, 2) == [], "a host on a digest is not moved by its timer"
+
+
+def test_a_timer_that_a_rollback_masked_works_again_when_the_host_stays_there() -> None:
+    masked = dataclasses.replace(TIMER, active=False, enabled=False, masked=True)
+    held = bootc(timers=(dataclasses.replace(masked, held=True),))
+    assert [step.argv for step in plan_for(held, target(2, channel=True))] == [
+        ("systemctl", "unmask", TIMER.unit),
+        ("systemctl", "start", TIMER.unit),
+        ("systemctl", "unmask", "pipeline-holds-bootc-fetch-apply-updates.timer"),
+    ]
+    assert actions(held, 2) == [], "the host would still be moved"
+    half = bootc(timers=(dataclasses.replace(TIMER, held=True),))
+    assert actions(half, 2, channel=True) == ["free"], "only the mark is left"
+    assert actions(bootc(timers=(masked,)), 2, channel=True) == [], "somebody else masked it"
 
 
 def test_a_host_that_cannot_be_switched_is_refused() -> None:
@@ -165,6 +184,7 @@ def test_every_action_is_planned_somewhere() -> None:
     plans = [
         plan_for(bootc(timers=(TIMER,)), target(1)),
         plan_for(bootc(timers=(TIMER,)), target(2)),
+        plan_for(bootc(timers=(dataclasses.replace(TIMER, held=True),)), target(2, channel=True)),
         plan_for(bootc(), target(7)),
         plan_for(bootc(staged=entry(7, held=True)), target(7)),
         plan_for(parse_kairos("active_boot", kairos.state_yaml(), 1_790_000_000), target(2)),

@@ -119,6 +119,9 @@ def test_what_else_a_host_says_of_itself_is_told() -> None:
         timers=(
             Timer(unit="a.timer", active=False, enabled=False),
             Timer(unit="b", active=True, enabled=True),
+            Timer(unit="c", active=False, enabled=True),
+            Timer(unit="d", active=False, enabled=False, masked=True, held=True),
+            Timer(unit="e", active=False, enabled=False, masked=True),
         ),
     )
     found = host_status(
@@ -130,6 +133,11 @@ def test_what_else_a_host_says_of_itself_is_told() -> None:
         "it is busy: an update",
         "it runs from a medium that cannot be changed",
         "b updates it by itself",
+        "c is stopped until the next boot; on the host: systemctl start c",
+        (
+            "d is masked since a rollback, and the host does not update itself: run the rollback again, "
+            "or on the host: systemctl unmask d && systemctl start d && systemctl unmask pipeline-holds-d"
+        ),
     )
     assert line(found, "staged").says.endswith(", a reboot alone does not boot it")
     assert line(found, "pinned").seal == WEB

@@ -8,7 +8,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Iterator, Sequence
 
-from pipeline.domain.hostcontrol.plan import Action, PlanStep, reboot_command, switch_command
+from pipeline.domain.hostcontrol.plan import AFTERWARDS, Action, PlanStep, reboot_command, switch_command
 from pipeline.domain.hostcontrol.state import HostState, System
 from pipeline.domain.hostcontrol.target import Target
 
@@ -44,7 +44,9 @@ def consequences(state: HostState, target: Target, steps: Sequence[PlanStep]) ->
 
 
 def _facts(state: HostState, target: Target, actions: set[Action]) -> Iterator[str]:
-    if not actions - {Action.HOLD}:
+    if not actions - AFTERWARDS:
+        if Action.FREE in actions:
+            yield "the host stays on the release: the update timers that a rollback masked work again"
         return
     if state.system is System.KAIROS:
         yield _KAIROS_STAYS
@@ -61,7 +63,7 @@ def _facts(state: HostState, target: Target, actions: set[Action]) -> Iterator[s
     elif toggled and state.fallback is not None and not target.keeps(state.fallback):
         yield (
             f"the host then follows {state.fallback.reference}, which is not known to name the wanted image; "
-            "its update timers are masked after the boot"
+            "its update timers are masked after the boot, until this is run again when it does"
         )
 
 

@@ -8,7 +8,8 @@ Rules, for bootc and rpm-ostree:
 3. Timers that update the host are paused before anything changes. They come back with the next boot.
 4. Where the host then runs the wanted image but follows a tag that is not known to name it, its timers are
    masked, or they would undo the rollback within hours. This comes after the boot: a rollback brings back the
-   old /etc, and with it the old links of systemd.
+   old /etc, and with it the old links of systemd. What was masked so is marked, and works again as soon as
+   the host stays on the image without that; a mask without the mark is somebody else's and is left alone.
 For Kairos: a fallback that holds the wanted image is selected for one boot and made durable by an upgrade to
 that same image; else the active slot is upgraded.
 
@@ -23,7 +24,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from pipeline.domain.hostcontrol.kairos import ACTIVE, PASSIVE
-from pipeline.domain.hostcontrol.state import HostState, System
+from pipeline.domain.hostcontrol.state import HostState, System, Timer
 from pipeline.domain.hostcontrol.target import Target
 from pipeline.errors import HostError
 
@@ -39,6 +40,7 @@ class Action(StrEnum):
     REBOOT = "reboot"
     MAKE_DURABLE = "make-durable"
     HOLD = "hold"
+    FREE = "free"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,6 +60,9 @@ class PlanStep:
     def __str__(self) -> str:
         return shlex.join(self.argv)
 
+
+AFTERWARDS = frozenset({Action.HOLD, Action.FREE})
+"""What is done to a host that is there already."""
 
 _TOGGLE = "the wanted image is the fallback and nothing is staged"
 _RELEASE = "the wanted image is downloaded and held back; this lets the next boot take it"
@@ -88,7 +93,7 @@ def plan_for(state: HostState, target: Target) -> tuple[PlanStep, ...]:
     """
     require_managed(state)
     steps = tuple(_kairos(state, target) if state.system is System.KAIROS else _toggling(state, target))
-    if all(step.action is Action.HOLD for step in steps):
+    if all(step.action in AFTERWARDS for step in steps):
         return steps
     _require_idle(state)
     return (*_pauses(state), *steps)
@@ -214,11 +219,30 @@ def _pauses(state: HostState) -> Iterator[PlanStep]:
 def _holds(state: HostState, target: Target) -> Iterator[PlanStep]:
     moved = next((entry for entry in (state.next, state.booted) if entry and not target.keeps(entry)), None)
     if moved is None:
+        yield from _frees(state)
         return
     for timer in state.timers:
         if timer.active or timer.enabled:
-            yield PlanStep(
-                action=Action.HOLD,
-                argv=("systemctl", "mask", "--now", timer.unit),
-                why=f"the host follows {moved.reference}; this timer would undo the rollback",
-            )
+            why = f"the host follows {moved.reference}; this timer would undo the rollback"
+            if not timer.held:
+                # First: a run that is killed in between must not leave a mask that nobody takes away.
+                mark = ("systemctl", "mask", timer.mark)
+                yield PlanStep(action=Action.HOLD, argv=mark, why=f"as a mark: {why}")
+            yield PlanStep(action=Action.HOLD, argv=("systemctl", "mask", "--now", timer.unit), why=why)
+
+
+def _frees(state: HostState) -> Iterator[PlanStep]:
+    for timer in state.timers:
+        if timer.held:
+            for argv in release_commands(timer):
+                yield PlanStep(
+                    action=Action.FREE, argv=argv, why="a rollback masked this timer, and need not any more"
+                )
+
+
+def release_commands(timer: Timer) -> tuple[tuple[str, ...], ...]:
+    """Return the commands that let a timer work again that a rollback masked; the mark goes last."""
+    unmask = ("systemctl", "unmask", timer.unit)
+    start = ("systemctl", "start", timer.unit)
+    done = ("systemctl", "unmask", timer.mark)
+    return (*((unmask,) if timer.masked else ()), *(() if timer.active else (start,)), done)

@@ -16,6 +16,7 @@ from pipeline.domain.text import plain
 from pipeline.errors import HostError, UsageError
 
 _SHOWN = 200
+_HOLD = "pipeline-holds-"
 
 
 class System(StrEnum):
@@ -60,6 +61,11 @@ class BootEntry:
         return f"{name} ({self.digest.short})"
 
 
+def mark_of(unit: str) -> str:
+    """Return the name of the unit that is masked with a timer to tell that a rollback did it."""
+    return f"{_HOLD}{unit}"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Timer:
     """A unit that updates the host by itself.
@@ -69,12 +75,24 @@ class Timer:
         active: Whether it waits to fire.
         enabled: Whether it will at the next boot.
         working: Whether what it starts is at work now.
+        masked: Whether it cannot be started at all.
+        held: Whether a rollback masked it.
     """
 
     unit: str
     active: bool
     enabled: bool
     working: bool = False
+    masked: bool = False
+    held: bool = False
+
+    @property
+    def mark(self) -> str:
+        """The unit whose name says who masked the timer: there is none of that name, it is only masked too.
+
+        So the mark lies where the mask does, in /etc, and goes and comes back with it.
+        """
+        return mark_of(self.unit)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
