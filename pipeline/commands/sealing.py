@@ -27,7 +27,7 @@ def seal(parts: Parts) -> int:
     """`seal CANDIDATE…`."""
     from pipeline.domain.sealing import Asked  # noqa: PLC0415
     from pipeline.render.seal import plan_json, sealed_json, show_plan, show_sealed  # noqa: PLC0415
-    from pipeline.verbs.seal import carry_out  # noqa: PLC0415
+    from pipeline.verbs.seal import carry_out, plan_to_seal  # noqa: PLC0415
     from pipeline.verbs.seal_plan import Words, plan_seal  # noqa: PLC0415
 
     options = parts.options
@@ -43,7 +43,7 @@ def seal(parts: Parts) -> int:
         warnings: dict[str, None] = {}
         # From the top: what the images of one tier are built on is a release when their turn comes.
         for mine, left in _tier_by_tier(wanted):
-            plan: SealPlan = plan_seal(mine, words, given)
+            plan: SealPlan = (plan_seal if options.dry_run else plan_to_seal)(mine, words, given)
             warnings |= dict.fromkeys(plan.warnings)
             if options.dry_run and (plan.sealings or not left):
                 note = (f"{left} more images follow; they can be planned when these are released",)

@@ -37,6 +37,7 @@ from pipeline.verbs.host_journal import HostJournal, HostOrder
 from pipeline.verbs.hosts import HostDriver, HostOutcome, HostPlan, Waiting, plan_host, switch_host
 from pipeline.verbs.rollback_ledger import OpenLedger
 from pipeline.verbs.rollback_target import Way
+from pipeline.verbs.seal_back import put_back_and_tell
 from pipeline.verbs.whole import Whole, look_at
 
 Verifier = Callable[[Seal], tuple[str, ...]]
@@ -162,6 +163,8 @@ def carry_out(prepared: Prepared, parts: Rolling, *, stage: Stage | None = None)
     journal = HostJournal(parts.ledger, parts.ledger.records, clock=parts.clock, author=parts.author)
     if prepared.plan.moves:
         _move(prepared, parts, journal, say)
+    if not prepared.plan.down:
+        _tidy(prepared.plan.seal, parts)
     if parts.reach is None:
         return RollbackOutcome(plan=prepared.plan)
     done = _switch(prepared.order, parts.reach(prepared.order.host), parts, journal, say)
@@ -213,6 +216,13 @@ def _move(prepared: Prepared, parts: Rolling, journal: HostJournal, say: Callabl
     parts.on_step("recorded")
     # A seal that ran at the same time may have moved it between writing and recording.
     require_channel(ref, channel_of(store, seal.repository))
+
+
+def _tidy(seal: Seal, parts: Rolling) -> None:
+    """Let the aliases that a seal moved and did not finish name releases again."""
+    put_back_and_tell(
+        {seal.name}, lambda: parts.ledger.records, parts.store, parts.reporter, now=parts.clock()
+    )
 
 
 def _switch(

@@ -7,14 +7,15 @@ Rules:
    asked again of the newest records when versions are reserved, before channels move, and with the record.
 2. A step that was done already is success, so the same command goes on where another run was killed; what it
    does is the same, for nothing that is written depends on the run.
-3. Before the channels, nothing that anybody follows has moved; if the record is refused after that, they are
-   moved back to what the ledger says.
+3. Before the channels, nothing that anybody follows has moved; what is refused after that, in this run or in
+   the next one of an image whose seal was cut off, is moved back to what the ledger says (`seal_back`).
 4. Of two seals of one image, the ledger lets one reserve; who finds a release recorded meanwhile tells so.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
 from typing import TypeVar
 
 from pipeline.domain.image import Digest, ImageRef, Tier
@@ -25,7 +26,8 @@ from pipeline.domain.sealing import LEASE, Sealed, TagOrder
 from pipeline.errors import GateRefusedError, RegistryError, SealConflictError, SignatureError
 from pipeline.verbs.host_pull import pull_problems
 from pipeline.verbs.knowing import side_by_side
-from pipeline.verbs.seal_checks import OvertakenError, named_by, recheck, refuse, release_tag
+from pipeline.verbs.seal_back import put_back_and_tell
+from pipeline.verbs.seal_checks import OvertakenError, by_ledger, named_by, recheck, refuse, release_tag
 from pipeline.verbs.seal_entry import seal_record, sign_order, tag_orders
 from pipeline.verbs.seal_parts import Sealing, SealParts, SealPlan
 from pipeline.verbs.seal_plan import Words, plan_seal
@@ -62,17 +64,44 @@ def seal(
         RegistryError, LedgerError, LedgerRaceError, LedgerRemoteError: They fail or refuse; run the same
             command again.
     """
-    plan = plan_seal(wanted, words, parts)
+    plan = plan_to_seal(wanted, words, parts)
     show(plan)
     return carry_out(plan, parts)
+
+
+def plan_to_seal(wanted: Sequence[Candidate], words: Words, parts: SealParts) -> SealPlan:
+    """Return the plan of a seal that is going to be carried out (errors as `seal`).
+
+    If it is refused, the tags that an earlier run of it moved go back; `plan_seal` alone changes nothing.
+    """
+    with _putting_back(wanted, parts):
+        return plan_seal(wanted, words, parts)
 
 
 def carry_out(plan: SealPlan, parts: SealParts) -> tuple[Sealed, ...]:
     """Do what a plan says (errors as `seal`)."""
     act = _Act(plan, parts)
-    made = act.run() if plan.sealings else ()
+    with _putting_back([one.candidate for one in plan.sealings], parts):
+        made = act.run() if plan.sealings else ()
     there = [Sealed(seal=one, new=False) for one in (*plan.already, *act.overtaken)]
     return tuple(sorted((*made, *there), key=lambda one: one.seal.name))
+
+
+@contextlib.contextmanager
+def _putting_back(wanted: Sequence[Candidate], parts: SealParts) -> Iterator[None]:
+    """Let the tags of images that are refused name what the ledger says."""
+    try:
+        yield
+    except (GateRefusedError, SealConflictError, SignatureError):
+        put_back_and_tell(
+            {f"{one.line}/{one.image}" for one in wanted},
+            parts.ledger.read,
+            lambda _: parts.registry,
+            parts.reporter,
+            now=parts.clock(),
+            refused={one.digest for one in wanted},
+        )
+        raise
 
 
 class _Act:
@@ -85,7 +114,7 @@ class _Act:
 
     def run(self) -> list[Sealed]:
         """Take every step; return the releases this run made."""
-        self._step("sign the git tags", lambda: self._parts.tags.sign(self._git_tags), "git tags signed")
+        self._step("sign the git tags", self._sign_tags, "git tags signed")
         self._step("reserve the versions", self._reserve, "reserved")
         self._step("tag the images", self._tag, "tagged")
         signatures = self._step("sign and attest", self._sign, "signed")
@@ -101,6 +130,10 @@ class _Act:
             self._parts.reporter.note(self._parts.signer.warning)
         self._parts.on_step(done)
         return made
+
+    def _sign_tags(self) -> None:
+        with by_ledger(self._left, self._parts.ledger.read, self._parts.clock):
+            self._parts.tags.sign(self._git_tags)
 
     def _reserve(self) -> None:
         """Reserve what is not reserved, or not lately: a reservation keeps others away for a while only."""
@@ -215,6 +248,14 @@ class _Act:
                 self._put(one, alias, held)
 
         side_by_side(move, self._left, jobs=self._parts.jobs)
+        # Those of seals that were given up: of this one, which is younger, nothing is touched.
+        put_back_and_tell(
+            {one.name for one in self._left},
+            lambda: records,
+            lambda _: self._parts.registry,
+            self._parts.reporter,
+            now=self._parts.clock(),
+        )
 
     def _record(self, signatures: dict[Digest, dict[str, Digest]]) -> list[Sealed]:
         while self._left:
@@ -227,10 +268,8 @@ class _Act:
                 self._parts.ledger.append(seals, check=lambda there: self._check(there, reserved=True))
             except OvertakenError as others:
                 self._give_way(others)
-            except (GateRefusedError, SealConflictError):
-                self._move_back()
-                raise
             else:
+                self._keep_moved()
                 return [Sealed(seal=one, new=True) for one in seals]
         return []
 
@@ -256,20 +295,22 @@ class _Act:
         self.overtaken.extend(others.seals)
         self._left = tuple(one for one in self._left if one.name not in names)
 
-    def _move_back(self) -> None:
-        """Let aliases name again what the ledger says; a new one stays, for registries cannot drop tags."""
+    def _keep_moved(self) -> None:
+        """Move again what another run, which was refused, put back just before the releases were recorded."""
+
+        def stray(one: Sealing) -> list[str]:
+            named = {alias: named_by(self._parts.registry, one, alias) for alias in one.aliases}
+            return [alias for alias, held in named.items() if held != one.candidate.digest]
+
+        found = side_by_side(stray, self._left, jobs=self._parts.jobs)
+        if not any(found):
+            return
         lineage = Lineage(self._parts.ledger.read())
-        for one in self._left:
+        for one, aliases in zip(self._left, found, strict=True):
             known = lineage.tags(one.name)
-            for alias in one.aliases:
-                wanted = known.get(alias)
-                if (
-                    wanted is not None
-                    and named_by(self._parts.registry, one, alias) == one.candidate.digest != wanted
-                ):
-                    repository = one.candidate.repository
-                    data = self._parts.registry.manifest(repository.at(wanted))
-                    self._parts.registry.put_manifest(repository, alias, data)
+            for alias in aliases:
+                if known.get(alias) == one.candidate.digest:
+                    self._put(one, alias, None)
 
     def _put(self, one: Sealing, tag: str, held: Digest | None) -> None:
         """Let a tag name the release, by digest, and read it again."""

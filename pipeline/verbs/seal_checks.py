@@ -6,8 +6,9 @@ the release is recorded, each time of the newest records; all reasons are told, 
 
 from __future__ import annotations
 
+import contextlib
 import datetime as dt
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 
 from pipeline.domain.image import Digest, Tier
@@ -64,11 +65,9 @@ def recheck(
     overtaken = [seal for one in sealings if (seal := lineage.at(one.name, one.candidate.digest))]
     if overtaken:
         raise OvertakenError(overtaken)
-    live = under_way(records, lineage, now)
+    _refuse_others(sealings, records, lineage, now)
     for one in sealings:
         digest = one.candidate.digest
-        refuse_taken(lineage, one.name, one.version, digest)
-        refuse_second_seal(one.name, digest, live)
         if reserved and lineage.holder(one.name, one.version) != digest:
             raise SealConflictError(
                 f"the ledger has no reservation of {one.name} v{one.version} for sha256:{digest.short}",
@@ -76,6 +75,33 @@ def recheck(
             )
     standings = Standings(records, rules, signatures, now=now)
     refuse([reason for one in sealings for reason in _no_longer(one, lineage, standings)])
+
+
+@contextlib.contextmanager
+def by_ledger(
+    sealings: Sequence[Sealing], read: Callable[[], tuple[Record, ...]], now: Callable[[], dt.datetime]
+) -> Iterator[None]:
+    """Let the ledger tell why a tag is another's, where it can: another seal may have begun meanwhile.
+
+    Raises:
+        SealConflictError: As the ledger explains it, else as it was raised.
+        LedgerError, LedgerRemoteError: The ledger cannot be read.
+    """
+    try:
+        yield
+    except SealConflictError:
+        records = read()
+        _refuse_others(sealings, records, Lineage(records), now())
+        raise
+
+
+def _refuse_others(
+    sealings: Sequence[Sealing], records: Sequence[Record], lineage: Lineage, now: dt.datetime
+) -> None:
+    live = under_way(records, lineage, now)
+    for one in sealings:
+        refuse_taken(lineage, one.name, one.version, one.candidate.digest)
+        refuse_second_seal(one.name, one.candidate.digest, live)
 
 
 def named_by(registry: SealRegistry, one: Sealing, tag: str) -> Digest | None:

@@ -20,7 +20,14 @@ from pipeline.domain.sealing import Asked, ProposedBump, choose_version, refuse_
 from pipeline.errors import GateRefusedError, NotFoundError, UsageError
 from pipeline.verbs.host_pull import distrust_problems
 from pipeline.verbs.knowing import known_of, proposed_bump, release_of, side_by_side
-from pipeline.verbs.seal_checks import Reason, parent_of, refuse, release_tag, standing_reasons
+from pipeline.verbs.seal_checks import (
+    Reason,
+    by_ledger,
+    parent_of,
+    refuse,
+    release_tag,
+    standing_reasons,
+)
 from pipeline.verbs.seal_entry import tag_orders
 from pipeline.verbs.seal_parts import Sealing, SealParts, SealPlan, SealRegistry
 from pipeline.verbs.signing import UnsafeUnsigned, read_signed, require_known
@@ -97,7 +104,7 @@ def plan_seal(wanted: Sequence[Candidate], words: Words, parts: SealParts) -> Se
         approvals=_approvals(records, standings),
         warnings=tuple(dict.fromkeys(_warnings(rules.notices, standings, parts, fresh))),
     )
-    with parts.reporter.stage("tags"):
+    with parts.reporter.stage("tags"), by_ledger(plan.sealings, parts.ledger.read, parts.clock):
         side_by_side(lambda one: release_tag(parts.registry, one), plan.sealings, jobs=parts.jobs)
         parts.tags.require(tag_orders(plan.sealings, parts))
     return plan
