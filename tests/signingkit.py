@@ -1,23 +1,27 @@
-"""Signers for tests: a fast one in this process, a real cosign with a key pair of its own; and a store."""
+"""Signers for tests: a fast one, the real ones; what tells which programs were started; and a store."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+import subprocess
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
-from cosigntool import cosign_program, key_pair
-from cryptography.hazmat.primitives.asymmetric import ec
+from cosigntool import cosign_program
+from cryptography.hazmat.primitives.asymmetric import dsa, ec, ed25519, rsa, x25519
+from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
 from cryptography.hazmat.primitives.hashes import SHA256
-from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 
-from pipeline.adapters.process import Processes
-from pipeline.adapters.signer import CosignSigner
+from pipeline.adapters.process import Completed, Processes
+from pipeline.adapters.signer import signer_for
 from pipeline.domain.artifact import Attachment, Listing, index_entry, merged_index, read_index
 from pipeline.domain.image import Digest, ImageRef, Repository
 from pipeline.domain.oci import Descriptor, digest_of, parse
 from pipeline.domain.signature import VerifyKey
 from pipeline.errors import NotFoundError, RegistryError
+from pipeline.verbs.signing import Signer
 
 
 class FastSigner:
@@ -38,22 +42,72 @@ class FastSigner:
         return tuple(self._private.sign(blob, ec.ECDSA(SHA256())) for blob in blobs)
 
 
-def cosign_signer(folder: Path, name: str = "release", *, processes: Processes | None = None) -> CosignSigner:
-    """Make a cosign key pair without a password in a folder, and return a `Signer` on it."""
-    private, _ = key_pair(folder, name)
-    return signer_on(str(private), {"COSIGN_PASSWORD": ""}, processes=processes)
+class Recording(Processes):
+    """Runs programs and remembers each.
+
+    Attributes:
+        started: The command lines.
+        given: What each was given of the environment.
+    """
+
+    def __init__(self, environment: Mapping[str, str] = os.environ) -> None:
+        super().__init__(environment=environment)
+        self.started: list[tuple[str, ...]] = []
+        self.given: list[Mapping[str, str]] = []
+
+    def run(self, argv: Sequence[str], **how: Any) -> Completed:
+        self.started.append(tuple(argv))
+        self.given.append(dict(how.get("env") or {}))
+        return super().run(argv, **how)
 
 
-def signer_on(
-    key: str, environment: Mapping[str, str], *, processes: Processes | None = None
-) -> CosignSigner:
-    """Return a `Signer` of the real cosign on a key."""
-    return CosignSigner(
+def signer_on(key: str, password: str = "", *, processes: Processes | None = None) -> Signer:
+    """Return the `Signer` for a key's name; the real cosign where that needs one."""
+    return signer_for(
         processes or Processes(environment=os.environ),
         key,
-        environment=environment,
+        environment={"COSIGN_PASSWORD": password},
         program=cosign_program(),
     )
+
+
+def private_key(kind: str) -> PrivateKeyTypes:
+    """Make a key of a kind that cosign knows, or of one that hosts cannot check."""
+    makers: dict[str, Callable[[], PrivateKeyTypes]] = {
+        "p256": lambda: ec.generate_private_key(ec.SECP256R1()),
+        "p384": lambda: ec.generate_private_key(ec.SECP384R1()),
+        "p521": lambda: ec.generate_private_key(ec.SECP521R1()),
+        "secp256k1": lambda: ec.generate_private_key(ec.SECP256K1()),
+        "rsa1024": lambda: rsa.generate_private_key(65537, 1024),
+        "rsa2048": lambda: rsa.generate_private_key(65537, 2048),
+        "rsa4096": lambda: rsa.generate_private_key(65537, 4096),
+        "ed25519": ed25519.Ed25519PrivateKey.generate,
+        "x25519": x25519.X25519PrivateKey.generate,
+        "dsa": lambda: dsa.generate_private_key(1024),
+    }
+    return makers[kind]()
+
+
+def imported_pair(folder: Path, kind: str, password: str) -> tuple[Path, Path]:
+    """Let cosign import a new key; return the encrypted private and the public key's file."""
+    plain = private_key(kind).private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    (folder / "plain.pem").write_bytes(plain)
+    prefix = folder / "imported"
+    done = subprocess.run(
+        [
+            cosign_program(),
+            "import-key-pair",
+            f"--key={folder / 'plain.pem'}",
+            f"--output-key-prefix={prefix}",
+        ],
+        env={**os.environ, "COSIGN_PASSWORD": password, "COSIGN_YES": "true"},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return prefix.with_suffix(".key"), prefix.with_suffix(".pub")
 
 
 class MemoryStore:

@@ -1,31 +1,28 @@
-"""cosign as the signer of releases: a key in a file, a variable or a key service; many blobs, one start.
+"""What signs releases, chosen by the key's name; cosign as the signer for key services and jobs' identities.
 
 Rules: the key is named by what this module knows and nothing else, so that no setting can smuggle an option
-into a command; cosign gets no more of the environment than the kind of key needs; blobs lie in a folder only
-this user can read and are gone afterwards; nothing is uploaded and no transparency log is asked. Whether the
-signatures are good is for the caller to check (`verbs.signing`).
+into a command. A key in a file or a variable is opened here (`signing_key`), and no program is started. A key
+service is asked by cosign, for many blobs in one start; cosign gets no more of the environment than that
+service needs; blobs lie in a folder only this user can read and are gone afterwards; nothing is uploaded, and
+no transparency log is asked. Whether the signatures are good is for the caller to check (`verbs.signing`).
 """
 
 from __future__ import annotations
 
 import base64
 import binascii
-import math
 import re
 import tempfile
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 from pathlib import Path
 
 from pipeline.adapters.process import Completed, Processes
+from pipeline.adapters.signing_key import KEY_LIMIT, FileSigner
 from pipeline.domain.image import ImageRef
 from pipeline.domain.signature import VerifyKey
 from pipeline.domain.text import plain
 from pipeline.errors import SignatureError, ToolFailedError
-
-TOGETHER = 32
-"""Blobs that one start of cosign signs before another start is worth its while."""
 
 _VARIABLE = re.compile(r"env://([A-Za-z_][A-Za-z0-9_]{0,127})")
 _SERVICE = re.compile(r"(awskms|gcpkms|azurekms|hashivault|k8s)://[A-Za-z0-9._~:/@%+=,\[\]-]{1,1000}")
@@ -39,7 +36,6 @@ _ENVIRONMENT = {
 """What the variables begin with that tell cosign how to reach a key service."""
 
 _PASSWORD = "COSIGN_PASSWORD"  # noqa: S105 - the name of a variable
-_PRIVATE = ("-----BEGIN ENCRYPTED SIGSTORE PRIVATE KEY-----", "-----BEGIN ENCRYPTED COSIGN PRIVATE KEY-----")
 _SECONDS = 120
 _SECONDS_EACH = 15
 _KINDS = (
@@ -47,35 +43,54 @@ _KINDS = (
 )
 
 
-class CosignSigner:
-    """Signs with one release key; a `verbs.signing.Signer`.
+def signer_for(
+    processes: Processes, key: str, *, environment: Mapping[str, str], program: str = "cosign"
+) -> FileSigner | CosignSigner:
+    """Return what signs with the release key of this name.
 
     Args:
         processes: The door to other programs.
-        key: Path of an encrypted cosign key, `env://VARIABLE`, or a key service's URI.
+        key: Path of an encrypted cosign key, `env://VARIABLE` that holds one, or a key service's URI.
         environment: The caller's; password and service logins are taken from it as the key needs them.
-        program: Name or path of cosign, version 3.
-        jobs: How many processors may work for it at once. cosign decrypts a key file anew for each blob,
-            which is what takes the time, so that very many blobs are dealt to several starts.
+        program: Name or path of cosign, version 3; only key services need it.
 
     Raises:
-        SignatureError: The key is named in no way that is known, or is not there.
+        SignatureError: The key is named in no way that is known, is not there, or does not open.
+    """
+    password = environment.get(_PASSWORD, "").encode("utf-8", "surrogateescape")
+    if variable := _VARIABLE.fullmatch(key):
+        return FileSigner(key, _held(variable[1], environment), password)
+    if "://" in key:
+        return CosignSigner(processes, key, environment=environment, program=program)
+    if any(ord(char) < ord(" ") for char in key):
+        raise _unknown(key)
+    return FileSigner(key, _read(Path(key)), password)
+
+
+class CosignSigner:
+    """Signs with a key that never leaves its service; a `verbs.signing.Signer`.
+
+    Args:
+        processes: The door to other programs.
+        key: The key service's URI.
+        environment: The caller's; the service's login is taken from it.
+        program: Name or path of cosign, version 3.
+
+    Raises:
+        SignatureError: No key service that is known has such URIs.
     """
 
     def __init__(
-        self,
-        processes: Processes,
-        key: str,
-        *,
-        environment: Mapping[str, str],
-        program: str = "cosign",
-        jobs: int = 1,
+        self, processes: Processes, key: str, *, environment: Mapping[str, str], program: str = "cosign"
     ) -> None:
+        service = _SERVICE.fullmatch(key)
+        if service is None:
+            raise _unknown(key)
+        begins = _ENVIRONMENT[service[1]]
         self._processes = processes
         self._program = program
-        self._jobs = max(1, jobs)
-        self._name = key
-        self._key, self._env = _located(key, environment)
+        self._key = key
+        self._env = {name: text for name, text in environment.items() if name.startswith(begins)}
 
     @cached_property
     def key(self) -> VerifyKey:
@@ -86,12 +101,10 @@ class CosignSigner:
             ToolMissingError: cosign is not installed.
         """
         done = self._run((self._program, "public-key", f"--key={self._key}"), _timeout(1))
-        return VerifyKey.parse(f"the public key of {self._name}", done.stdout)
+        return VerifyKey.parse(f"the public key of {self._key}", done.stdout)
 
     def sign(self, blobs: Sequence[bytes]) -> tuple[bytes, ...]:
-        """Return the signature of each blob, in their order.
-
-        One start of cosign signs up to `TOGETHER` of them; more are dealt evenly to at most `jobs` starts.
+        """Return the signature of each blob, in their order; one start of cosign for all of them.
 
         Raises:
             SignatureError: cosign cannot use the key, or did not make one signature for each blob.
@@ -103,12 +116,7 @@ class CosignSigner:
             files = [Path(folder) / f"{number:06d}" for number in range(len(blobs))]
             for file, blob in zip(files, blobs, strict=True):
                 file.write_bytes(blob)
-            shares = _shares(files, min(self._jobs, math.ceil(len(files) / TOGETHER)))
-            with ThreadPoolExecutor(len(shares)) as pool:
-                return tuple(one for made in pool.map(self._signed, shares) for one in made)
-
-    def _signed(self, files: Sequence[Path]) -> tuple[bytes, ...]:
-        done = self._run(self.argv(files), _timeout(len(files)))
+            done = self._run(self.argv(files), _timeout(len(files)))
         made = tuple(filter(None, map(_decoded, done.stdout.split())))
         if len(made) != len(files):
             raise SignatureError(
@@ -136,16 +144,9 @@ class CosignSigner:
         if done.code == 0:
             return done
         raise SignatureError(
-            f"cosign cannot use the key {plain(self._name, 200)}: {_reason(done.stderr)}",
-            hint=self._hint(done.stderr),
+            f"cosign cannot use the key {plain(self._key, 200)}: {_reason(done.stderr)}",
+            hint=_hint(done.stderr),
         )
-
-    def _hint(self, said: str) -> str:
-        if "unknown flag" in said:
-            return "this cosign is too old, or too new to sign in the form that hosts verify; take version 3"
-        if _SERVICE.fullmatch(self._key):
-            return "see that the key service is reached and its login is in the environment"
-        return f"see that {_PASSWORD} is the password of this key, then run the same command again"
 
 
 class Keyless:
@@ -214,44 +215,39 @@ def _timeout(count: int) -> int:
     return _SECONDS + _SECONDS_EACH * count
 
 
-def _shares(files: Sequence[Path], count: int) -> list[Sequence[Path]]:
-    """Deal files evenly, in their order."""
-    size = math.ceil(len(files) / count)
-    return [files[at : at + size] for at in range(0, len(files), size)]
+def _held(variable: str, environment: Mapping[str, str]) -> str:
+    text = environment.get(variable)
+    if not text:
+        raise SignatureError(
+            f"the signing key is to be in {variable}, which is not set", hint="set it to the encrypted key"
+        )
+    return text
 
 
-def _located(key: str, environment: Mapping[str, str]) -> tuple[str, dict[str, str]]:
-    """Return the key as cosign is told it, and what it needs of the environment."""
-    password = {name: environment[name] for name in (_PASSWORD,) if name in environment}
-    if variable := _VARIABLE.fullmatch(key):
-        if not environment.get(variable[1]):
-            raise SignatureError(
-                f"the signing key is to be in {variable[1]}, which is not set",
-                hint="set it to the encrypted key",
-            )
-        return key, password | {variable[1]: environment[variable[1]]}
-    if service := _SERVICE.fullmatch(key):
-        begins = _ENVIRONMENT[service[1]]
-        return key, {name: text for name, text in environment.items() if name.startswith(begins)}
-    if "://" in key or any(ord(char) < ord(" ") for char in key):
-        raise SignatureError(f"{plain(key, 120)!r} names no signing key", hint=_KINDS)
-    return str(_file(Path(key))), password
-
-
-def _file(path: Path) -> Path:
-    """Return the absolute path of a key file that cosign can use."""
+def _read(path: Path) -> str:
+    """Return what is in a key file; of a longer one more than a key may have, which is then refused."""
     try:
-        text = path.read_text(encoding="ascii")
+        with path.open("rb") as file:
+            return file.read(KEY_LIMIT + 1).decode("ascii", "replace")
     except (OSError, ValueError) as error:
         raise SignatureError(
             f"the signing key {plain(str(path), 200)} cannot be read: {plain(str(error), 200)}", hint=_KINDS
         ) from None
-    if not text.lstrip().startswith(_PRIVATE):
-        raise SignatureError(
-            f"{plain(str(path), 200)} is no encrypted cosign key",
-            hint="make one with `cosign generate-key-pair`, or import yours with `cosign import-key-pair`",
+
+
+def _unknown(key: str) -> SignatureError:
+    return SignatureError(f"{plain(key, 120)!r} names no signing key", hint=_KINDS)
+
+
+def _hint(said: str) -> str:
+    if "unknown flag" in said:
+        return "this cosign is too old, or too new to sign in the form that hosts verify; take version 3"
+    if "unrecognized scheme" in said:
+        return (
+            "this cosign was built without that key service, as some distributions' are: "
+            "take one that has it, or install its plugin (sigstore-kms-…)"
         )
-    return path.absolute()
+    return "see that the key service is reached and its login is in the environment"
 
 
 def _decoded(word: str) -> bytes:

@@ -58,7 +58,7 @@ TOOLS: tuple[Tool, ...] = (
     ),
     Tool(
         program="cosign",
-        purpose="signs releases, and verifies the vendor's signature of a mirrored image",
+        purpose="makes release keys, signs by key services and job identities, verifies vendors' signatures",
         minimum=(3, 0, 4),
         ask=("version",),
         pattern=r"GitVersion:\s*v?(\d+(?:\.\d+)+)",

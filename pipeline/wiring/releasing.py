@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import random
 from functools import cached_property
 from typing import TYPE_CHECKING, TypeVar
@@ -17,10 +16,10 @@ if TYPE_CHECKING:
     from pipeline.adapters.registries import Registries
     from pipeline.adapters.registry import Registry
     from pipeline.adapters.signatures import AnySignatures
-    from pipeline.adapters.signer import CosignSigner
     from pipeline.domain.image import ImageRef
     from pipeline.domain.lookback import LookBack
     from pipeline.domain.signature import VerifyKey
+    from pipeline.verbs.signing import Signer
     from pipeline.verbs.verify_parts import VerifyParts
     from pipeline.wiring.parts import Parts
 
@@ -94,21 +93,20 @@ class ReleaseParts:
         return tuple(found)
 
     @cached_property
-    def signer(self) -> CosignSigner:
-        """The release key, used by cosign.
+    def signer(self) -> Signer:
+        """What signs with the release key: this process for a key file, cosign for a key service.
 
         Raises:
-            SignatureError: It is named in no way that is known, or is not there.
+            SignatureError: The key is named in no way that is known, is not there, or does not open.
         """
-        from pipeline.adapters.signer import CosignSigner  # noqa: PLC0415
+        from pipeline.adapters.signer import signer_for  # noqa: PLC0415
 
         parts = self._parts
         key = parts.settings.signing.key
-        return CosignSigner(
+        return signer_for(
             parts.processes,
             key if "://" in key else str(parts.images / key),
             environment=parts.environment,
-            jobs=os.cpu_count() or 1,
         )
 
     @cached_property

@@ -1,413 +1,55 @@
+"""Which signer a key's name asks for, and cosign as the signer for key services and jobs' identities.
+
+The key service is a real one to cosign: a plugin, the way by which cosign reaches services it does not know.
+"""
+
 from __future__ import annotations
 
-import base64
-import itertools
-import json
 import os
 import random
-import subprocess
-import threading
+import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
 
 import pytest
-from cosigntool import attest, cosign_program, key_pair, sign
+from cosigntool import cosign_program, key_pair
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 from memoryregistry import memory_registry
-from records import NOON, candidate
-from registries import RunningRegistry, running_registry
-from signingkit import FastSigner, signer_on
+from records import NOON
+from signingkit import Recording, signer_on
 
-from images import index_of, push, tiny_image
-from pipeline.adapters.process import Completed, Processes
+from images import push, tiny_image
+from pipeline.adapters.process import Processes
 from pipeline.adapters.referrers import Referrers, SignedStore
 from pipeline.adapters.registry import Registry
-from pipeline.adapters.signer import CosignSigner, Keyless
-from pipeline.adapters.transport import Patience
-from pipeline.domain.artifact import BUNDLE, artifact_of, fallback_tag
-from pipeline.domain.attestation import pae, read_bundle
-from pipeline.domain.evidence import Evidence, EvidenceKind
-from pipeline.domain.image import Digest, ImageRef, Repository
-from pipeline.domain.oci import OCI_INDEX, OCI_MANIFEST, Descriptor
-from pipeline.domain.predicates import Attest
-from pipeline.domain.signature import (
-    VerifyKey,
-    claim_fault,
-    read_signature_manifest,
-    signature_tag,
-    simple_signing,
-)
-from pipeline.errors import NotFoundError, SignatureError, ToolMissingError
-from pipeline.verbs.evidence import list_evidence
-from pipeline.verbs.signing import SignOrder, read_signed, sign_images
+from pipeline.adapters.signer import CosignSigner, Keyless, signer_for
+from pipeline.adapters.signing_key import KEY_LIMIT, FileSigner
+from pipeline.domain.image import Digest, Repository
+from pipeline.domain.oci import OCI_MANIFEST, Descriptor
+from pipeline.errors import SignatureError, ToolMissingError
+from pipeline.verbs.signing import SignOrder, sign_images
 
 pytestmark = pytest.mark.engine
-SBOM = "https://cyclonedx.org/bom"
-VSA = "https://slsa.dev/verification_summary/v1"
-SAID = (
-    Attest(
-        name="sbom",
-        predicate_type=SBOM,
-        predicate={"bomFormat": "CycloneDX", "components": [{"name": "é<&>"}]},
-    ),
-    Attest(name="approval", predicate_type=VSA, predicate={"verificationResult": "PASSED"}),
-)
-_names = itertools.count()
+SERVICE = "hashivault://release"
 
+PLUGIN = """\
+#!{python}
+import base64, json, pathlib, sys
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
-class Recording(Processes):
-    """Runs programs and remembers each."""
-
-    def __init__(self) -> None:
-        super().__init__(environment=os.environ)
-        self.started: list[tuple[str, ...]] = []
-        self.given: list[Mapping[str, str]] = []
-
-    def run(self, argv: Sequence[str], **how: Any) -> Completed:
-        self.started.append(tuple(argv))
-        self.given.append(dict(how.get("env") or {}))
-        return super().run(argv, **how)
-
-
-class Site:
-    """A real registry, a real cosign with a key pair, and what signs with it."""
-
-    def __init__(self, real: RunningRegistry, folder: Path) -> None:
-        self.registry = Registry(real.host, insecure=True, patience=Patience(attempts=3, first=0.01))
-        referrers = Referrers(self.registry, jitter=random.Random(1).random, pause=time.sleep)
-        self.store, self.host = SignedStore(self.registry, referrers), real.host
-        self.private, self.public = key_pair(folder, "release")
-        self.processes = Recording()
-        self.signer = signer_on(str(self.private), {"COSIGN_PASSWORD": ""}, processes=self.processes)
-        self.key = VerifyKey.parse("release.pub", self.public.read_text())
-
-    def order(self, text: str = "image", said: tuple[Attest, ...] = SAID) -> SignOrder:
-        """Push an image to a repository of its own."""
-        repository = Repository(registry=self.host, path=f"os/signed-{next(_names)}")
-        image = tiny_image(text=text)
-        push(self.registry, repository, image)
-        subject = Descriptor(media_type=OCI_MANIFEST, digest=image.digest, size=len(image.manifest))
-        return SignOrder(repository=repository, subject=subject, attestations=said, created=NOON)
-
-    def sign(self, *orders: SignOrder) -> dict[Digest, dict[str, Digest]]:
-        return sign_images(orders, self.signer, self.store)
-
-
-@pytest.fixture(scope="module")
-def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
-    with running_registry(tmp_path_factory.mktemp("registry")) as real:
-        site = Site(real, tmp_path_factory.mktemp("keys"))
-        yield site
-        site.registry.close()
-
-
-def cosign(*arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [cosign_program(), *arguments], stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
-    )
-
-
-def verify(key: Path, ref: str) -> subprocess.CompletedProcess[str]:
-    """Ask cosign as hosts would: the legacy signature alone."""
-    return cosign(
-        "verify",
-        f"--key={key}",
-        "--insecure-ignore-tlog=true",
-        "--new-bundle-format=false",
-        "--allow-http-registry=true",
-        ref,
-    )
-
-
-def verify_attestation(key: Path, kind: str, ref: str) -> subprocess.CompletedProcess[str]:
-    return cosign(
-        "verify-attestation",
-        f"--key={key}",
-        f"--type={kind}",
-        "--insecure-ignore-tlog=true",
-        "--allow-http-registry=true",
-        ref,
-    )
-
-
-def reference(order: SignOrder) -> str:
-    return str(order.repository.at(order.subject.digest))
-
-
-def test_twenty_images_are_signed_by_one_start_of_cosign(site: Site) -> None:
-    orders = [site.order(f"image {number}", SAID[:1]) for number in range(20)]
-    assert site.signer.key.fingerprint == site.key.fingerprint
-    site.processes.started.clear()
-    made = site.sign(*orders)
-    assert [argv[1] for argv in site.processes.started] == ["sign-blob"]
-    for order in orders:
-        found = read_signed(
-            site.registry, order.repository, order.subject.digest, [site.key], made[order.subject.digest]
-        )
-        assert (found.problems, found.key) == ((), site.key)
-    assert made == site.sign(*orders)
-    assert len(site.processes.started) == 1
-    assert verify(site.public, reference(orders[7])).returncode == 0
-
-
-def test_cosign_accepts_what_is_signed_here(site: Site) -> None:
-    order = site.order()
-    site.sign(order)
-    ref = reference(order)
-    done = verify(site.public, ref)
-    assert done.returncode == 0, done.stderr
-    (claim,) = json.loads(done.stdout)
-    assert claim["critical"]["image"]["docker-manifest-digest"] == order.subject.digest.value
-    assert claim["critical"]["identity"]["docker-reference"] == str(order.repository)
-    for said in SAID:
-        done = verify_attestation(site.public, said.predicate_type, ref)
-        assert done.returncode == 0, done.stderr
-        statements = [json.loads(_payload(line)) for line in done.stdout.splitlines() if line.startswith("{")]
-        assert [one["predicate"] for one in statements] == [said.predicate]
-    assert verify_attestation(site.public, "https://example.org/other", ref).returncode != 0
-
-
-def _payload(line: str) -> bytes:
-    return base64.b64decode(json.loads(line)["payload"])
-
-
-def test_cosign_refuses_what_another_key_signed(site: Site, tmp_path: Path) -> None:
-    order = site.order()
-    site.sign(order)
-    _, stranger = key_pair(tmp_path, "stranger")
-    assert verify(stranger, reference(order)).returncode != 0
-    assert verify_attestation(stranger, SBOM, reference(order)).returncode != 0
-
-
-def test_what_cosign_signed_is_read_here(site: Site, tmp_path: Path) -> None:
-    order = site.order(said=())
-    predicate = tmp_path / "predicate.json"
-    predicate.write_text('{"said":"by cosign"}')
-    sign(site.private, reference(order))
-    attest(site.private, reference(order), predicate)
-    tag = order.repository.tagged(signature_tag(order.subject.digest))
-    theirs = site.registry.resolve(tag).digest
-    found = read_signed(
-        site.registry, order.repository, order.subject.digest, [site.key], {"signature": theirs}
-    )
-    assert (found.problems, found.notes, found.key) == ((), (), site.key)
-    assert site.sign(order)[order.subject.digest] == {"signature": theirs}
-    (entry,) = site.store.entries(order.repository, order.subject.digest).entries
-    manifest = json.loads(site.registry.unparsed(order.repository.at(entry.digest)))
-    assert manifest["artifactType"] == BUNDLE
-    (layer,) = manifest["layers"]
-    said = read_bundle(site.registry.blob(order.repository, Digest(layer["digest"])))
-    assert said.subjects == (order.subject.digest,)
-    assert said.predicate == {"said": "by cosign"}
-    assert said.hint == site.key.hint
-    assert site.key.verifies(pae(said.statement), said.signature)
-
-
-def test_what_is_made_here_has_the_form_that_cosign_gives_it(site: Site, tmp_path: Path) -> None:
-    ours, theirs = site.order("one"), site.order("two", said=())
-    site.sign(ours)
-    predicate = tmp_path / "predicate.json"
-    predicate.write_text('{"said":"by cosign"}')
-    sign(site.private, reference(theirs))
-    attest(site.private, reference(theirs), predicate)
-    forms = [signature_form(site, order) for order in (ours, theirs)]
-    assert forms[0] == forms[1]
-    bundles = [bundle_form(site, order) for order in (ours, theirs)]
-    assert bundles[0] == bundles[1]
-
-
-def signature_form(site: Site, order: SignOrder) -> object:
-    """Return the structure of a signature manifest and its config, and whether the claim is as made here."""
-    data = site.registry.manifest(order.repository.tagged(signature_tag(order.subject.digest)))
-    (layer,) = read_signature_manifest(data)
-    payload = site.registry.blob(order.repository, layer.payload.digest)
-    assert payload == simple_signing(order.repository, order.subject.digest)
-    assert claim_fault(payload, order.repository, order.subject.digest) == ""
-    manifest = json.loads(data)
-    config = json.loads(site.registry.blob(order.repository, Digest(manifest["config"]["digest"])))
-    return shape(manifest), shape(config)
-
-
-def bundle_form(site: Site, order: SignOrder) -> object:
-    """Return the structure of a bundle's artifact, the bundle and the statement in it."""
-    entries = site.store.entries(order.repository, order.subject.digest).entries
-    manifest = json.loads(site.registry.unparsed(order.repository.at(entries[0].digest)))
-    # cosign repeats the artifact's type in the config's descriptor, where the specification has no such key.
-    manifest["config"].pop("artifactType", None)
-    manifest["annotations"] = {
-        key: text for key, text in manifest["annotations"].items() if not key.startswith("io.bootc-pipeline.")
-    }
-    bundle = site.registry.blob(order.repository, Digest(manifest["layers"][0]["digest"]))
-    statement = json.loads(read_bundle(bundle).statement)
-    statement.pop("predicate")
-    return shape(manifest), shape(json.loads(bundle)), shape(statement)
-
-
-def shape(value: object) -> object:
-    """Return a value with its keys, types and media types, without what differs from image to image."""
-    if isinstance(value, dict):
-        return {key: shape(item) for key, item in sorted(value.items())}
-    if isinstance(value, list):
-        return [shape(item) for item in value]
-    if isinstance(value, str) and value.startswith(("application/", "dsse")):
-        return value
-    return type(value).__name__
-
-
-def test_an_index_and_its_manifests_are_accepted_by_cosign(site: Site) -> None:
-    repository = Repository(registry=site.host, path=f"os/signed-{next(_names)}")
-    images = [tiny_image("amd64"), tiny_image("arm64")]
-    for image in images:
-        push(site.registry, repository, image)
-    data = index_of(*images)
-    digest = site.registry.put_manifest(repository, "all", data)
-    subject = Descriptor(media_type=OCI_INDEX, digest=digest, size=len(data))
-    names = site.sign(SignOrder(repository=repository, subject=subject, created=NOON))[digest]
-    for one in (digest, *(image.digest for image in images)):
-        done = verify(site.public, str(repository.at(one)))
-        assert done.returncode == 0, done.stderr
-    assert read_signed(site.registry, repository, digest, [site.key], names).ok
-
-
-def test_a_signature_that_was_copied_to_another_repository_is_refused_by_both(site: Site) -> None:
-    order, other = site.order("same"), site.order("same")
-    names = site.sign(order)[order.subject.digest]
-    for digest in names.values():
-        copy_artifact(site, order.repository, other.repository, order.repository.at(digest))
-    tag = signature_tag(order.subject.digest)
-    data = site.registry.manifest(order.repository.tagged(tag))
-    site.registry.put_manifest(other.repository, tag, data)
-    found = read_signed(site.registry, other.repository, other.subject.digest, [site.key], names)
-    assert found.key is None
-    assert "another repository" in found.problems[0]
-
-
-def copy_artifact(site: Site, source: Repository, destination: Repository, ref: ImageRef) -> None:
-    data = site.registry.unparsed(ref)
-    value = json.loads(data)
-    for part in (value["config"], *value["layers"]):
-        site.registry.put_blob(destination, site.registry.blob(source, Digest(part["digest"])))
-    site.registry.put_manifest(destination, ref.pinned, data)
-
-
-def fast(host: str, seed: int = 0) -> tuple[Registry, SignedStore]:
-    registry = Registry(host, insecure=True, patience=Patience(attempts=5, first=0.01))
-    return registry, SignedStore(
-        registry, Referrers(registry, jitter=random.Random(seed).random, pause=time.sleep)
-    )
-
-
-def test_attestations_are_found_when_the_index_that_lists_them_was_lost(site: Site) -> None:
-    order, signer = site.order(), FastSigner()
-    made = sign_images([order], signer, site.store)
-    tag = fallback_tag(order.subject.digest)
-    site.registry.put_manifest(order.repository, tag, index_of())
-    entries = site.store.entries(order.repository, order.subject.digest).entries
-    assert sorted(entry.attestation for entry in entries) == ["approval", "sbom"]
-    assert sign_images([order], signer, site.store) == made
-    assert signer.calls == [3]
-
-
-@pytest.mark.parametrize("api", [True, False])
-def test_evidence_and_attestations_lie_side_by_side(*, api: bool) -> None:
-    document = Evidence(kind=EvidenceKind.DIFF, data=b"{}\n")
-    with memory_registry(api=api) as running:
-        registry, store = fast(running.host)
-        repository = Repository(registry=running.host, path="os/base")
-        image = tiny_image()
-        push(registry, repository, image)
-        subject = Descriptor(media_type=OCI_MANIFEST, digest=image.digest, size=len(image.manifest))
-        held = artifact_of(subject, document, NOON)
-        store.attach(repository, image.digest, [held])
-        signer = FastSigner()
-        order = SignOrder(repository=repository, subject=subject, attestations=SAID, created=NOON)
-        made = sign_images([order], signer, store)[image.digest]
-        listing = store.entries(repository, image.digest)
-        assert {entry.digest for entry in listing.entries} == {held.digest, made["sbom"], made["approval"]}
-        assert {entry.kind for entry in listing.entries} == {"diff", ""}
-        one = candidate(repository=repository, digest=image.digest, evidence={"diff": document.digest})
-        report = list_evidence(Referrers(registry, jitter=random.Random(1).random, pause=time.sleep), one)
-        assert (report.ok, len(report.foreign), report.problems) == (True, 2, ())
-        assert sign_images([order], signer, store)[image.digest] == made
-        registry.close()
-
-
-def test_several_seals_of_one_release_at_once_all_end_well(site: Site) -> None:
-    order, signer = site.order(), FastSigner()
-    start = threading.Barrier(4)
-
-    def seal(seed: int) -> dict[str, Digest]:
-        registry, store = fast(site.host, seed)
-        start.wait(60)
-        made = sign_images([order], signer, store)[order.subject.digest]
-        registry.close()
-        return made
-
-    with ThreadPoolExecutor(4) as pool:
-        everybody = list(pool.map(seal, range(4)))
-    for names in everybody:
-        found = read_signed(site.registry, order.repository, order.subject.digest, [signer.key], names)
-        assert found.ok, found.problems
-    again = sign_images([order], signer, site.store)[order.subject.digest]
-    assert again["signature"] in {names["signature"] for names in everybody}
-
-
-def test_a_password_and_a_key_from_the_environment(site: Site, tmp_path: Path) -> None:
-    private, public = locked_pair(tmp_path, "open sesame")
-    text = private.read_text()
-    data = b"what is signed"
-    key = VerifyKey.parse("locked.pub", public.read_text())
-    for name, more in ((str(private), {}), ("env://RELEASE_KEY", {"RELEASE_KEY": text})):
-        good = signer_on(name, {"COSIGN_PASSWORD": "open sesame", **more})
-        assert good.key.fingerprint == key.fingerprint
-        (signature,) = good.sign([data])
-        assert key.verifies(data, signature)
-        wrong = signer_on(name, {"COSIGN_PASSWORD": "wrong", **more})
-        with pytest.raises(SignatureError, match="cosign cannot use the key") as caught:
-            wrong.sign([data])
-        assert "COSIGN_PASSWORD" in caught.value.hint
-        with pytest.raises(SignatureError):
-            wrong.key  # noqa: B018 - asking is what fails
-        assert "open sesame" not in caught.value.message
-        assert text.splitlines()[1] not in caught.value.message
-
-
-def locked_pair(folder: Path, password: str) -> tuple[Path, Path]:
-    subprocess.run(
-        [cosign_program(), "generate-key-pair", f"--output-key-prefix={folder / 'locked'}"],
-        env={**os.environ, "COSIGN_PASSWORD": password},
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        check=True,
-    )
-    return folder / "locked.key", folder / "locked.pub"
-
-
-def test_any_bytes_are_signed_and_none_are_signed_without_a_program(site: Site) -> None:
-    blobs = [b"", b"\x00\xff", b"x" * 3_000_000, "é\n".encode()]
-    made = site.signer.sign(blobs)
-    assert all(site.key.verifies(blob, one) for blob, one in zip(blobs, made, strict=True))
-    site.processes.started.clear()
-    assert site.signer.sign([]) == ()
-    assert site.processes.started == []
-
-
-def test_very_many_blobs_are_dealt_to_as_many_starts_as_there_are_processors(tmp_path: Path) -> None:
-    # The stand-in prints the content of each file as if it were its signature.
-    shown = program(
-        tmp_path, 'for file; do case "$file" in -*|sign-blob) ;; *) base64 -w0 "$file"; echo;; esac; done'
-    )
-    for count, jobs, starts in ((32, 8, [32]), (33, 8, [17, 16]), (200, 2, [100, 100]), (1000, 1, [1000])):
-        processes = Recording()
-        signer = CosignSigner(processes, "env://KEY", environment={"KEY": "x"}, program=shown, jobs=jobs)
-        blobs = [f"blob {number}".encode() for number in range(count)]
-        assert signer.sign(blobs) == tuple(blobs)
-        dealt = sorted(
-            (sum(not word.startswith("-") for word in argv[2:]) for argv in processes.started), reverse=True
-        )
-        assert dealt == starts
+folder, asked, blob = pathlib.Path({folder!r}), json.loads(sys.argv[2]), sys.stdin.buffer.read()
+def code(data):
+    return base64.b64encode(data).decode()
+if asked["methodName"] == "publicKey":
+    answer = {{"publicKeyPEM": code((folder / "service.pub").read_bytes())}}
+else:
+    key = load_pem_private_key((folder / "service.key").read_bytes(), None)
+    answer = {{"signature": code(key.sign(blob, ec.ECDSA(SHA256())))}}
+print(json.dumps({{asked["methodName"]: answer}}))
+"""
 
 
 def program(folder: Path, text: str) -> str:
@@ -416,6 +58,124 @@ def program(folder: Path, text: str) -> str:
     path.write_text(f"#!/bin/sh\n{text}\n")
     path.chmod(0o755)
     return str(path)
+
+
+def service(folder: Path) -> Recording:
+    """Install a key service with a key of its own; return what starts programs that find it."""
+    private = ec.generate_private_key(ec.SECP256R1())
+    (folder / "service.key").write_bytes(
+        private.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    )
+    (folder / "service.pub").write_bytes(
+        private.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+    )
+    plugin = folder / "sigstore-kms-hashivault"
+    plugin.write_text(PLUGIN.format(python=sys.executable, folder=str(folder)))
+    plugin.chmod(0o755)
+    return Recording({**os.environ, "PATH": f"{folder}{os.pathsep}{os.environ['PATH']}"})
+
+
+# --- which signer ----------------------------------------------------------------------------------------
+
+
+def test_a_key_in_a_file_or_a_variable_is_opened_here_and_no_program_is_needed(tmp_path: Path) -> None:
+    private, public = key_pair(tmp_path, "release")
+    processes = Recording()
+    environment = {"COSIGN_PASSWORD": "", "RELEASE_KEY": private.read_text()}
+    for name in (str(private), "env://RELEASE_KEY"):
+        signer = signer_for(processes, name, environment=environment, program="no-such-cosign")
+        assert isinstance(signer, FileSigner)
+        assert signer.key.pem == public.read_text()
+        (signature,) = signer.sign([b"a claim"])
+        assert signer.key.verifies(b"a claim", signature)
+    assert processes.started == []
+
+
+def test_a_missing_password_is_an_empty_one(tmp_path: Path) -> None:
+    private, public = key_pair(tmp_path, "release")
+    assert signer_for(Recording(), str(private), environment={}).key.pem == public.read_text()
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        "", "-", "--key=x", "env://", "env://A B", "env://NOT_SET", "env://A\n", "https://example.org/key",
+        "awskms://", "awskms://a b", "awskms://a;b", "awskms://a\n--yes", "hashivault://$(id)", "pkcs11://x",
+        "gcpkms://a'b", "/no/such/key", "release\x00.key", "file:///etc/passwd", "/etc/hostname", "/dev/zero",
+        "env://A", "/etc", "/etc/passwd\n",
+    ],
+)  # fmt: skip
+def test_a_key_that_is_named_in_no_known_way_is_refused(key: str) -> None:
+    with pytest.raises(SignatureError) as caught:
+        signer_for(Processes(environment={}), key, environment={"A": "x"})
+    assert caught.value.message.isprintable()
+    assert caught.value.hint
+
+
+def test_a_key_that_is_not_encrypted_is_refused(tmp_path: Path) -> None:
+    plain = tmp_path / "plain.key"
+    plain.write_text("-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n")
+    with pytest.raises(SignatureError, match="no encrypted cosign key") as caught:
+        signer_on(str(plain))
+    assert "import-key-pair" in caught.value.hint
+
+
+def test_a_file_that_is_no_key_is_not_read_to_its_end(tmp_path: Path) -> None:
+    private, _ = key_pair(tmp_path, "release")
+    with private.open("a") as file:
+        file.write("\n" * KEY_LIMIT)
+    with pytest.raises(SignatureError, match="no encrypted cosign key"):
+        signer_on(str(private))
+
+
+def test_a_key_file_is_never_an_option(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    private, public = key_pair(tmp_path, "release")
+    monkeypatch.chdir(tmp_path)
+    private.rename("--help")
+    assert signer_on("--help").key.pem == public.read_text()
+
+
+# --- key services ----------------------------------------------------------------------------------------
+
+
+def test_a_key_service_signs_many_blobs_in_one_start_of_cosign(tmp_path: Path) -> None:
+    processes = service(tmp_path)
+    signer = signer_on(SERVICE, processes=processes)
+    assert signer.key.pem == (tmp_path / "service.pub").read_text()
+    processes.started.clear()
+    blobs = [b"", b"\x00\xff", b"x" * 300_000, "é\n".encode()]
+    made = signer.sign(blobs)
+    assert [argv[1] for argv in processes.started] == ["sign-blob"]
+    assert [signer.key.verifies(blob, one) for blob, one in zip(blobs, made, strict=True)] == [True] * 4
+    assert not signer.key.verifies(blobs[0], made[1])
+    assert signer.sign([]) == ()
+    assert len(processes.started) == 1
+
+
+def test_a_key_service_that_says_no_is_told(tmp_path: Path) -> None:
+    processes = service(tmp_path)
+    (tmp_path / "service.key").unlink()
+    with pytest.raises(SignatureError, match="cosign cannot use the key hashivault://release") as caught:
+        signer_on(SERVICE, processes=processes).sign([b"one"])
+    assert "key service" in caught.value.hint
+
+
+def test_a_cosign_that_was_built_without_a_key_service_is_told(tmp_path: Path) -> None:
+    lean = program(tmp_path, "echo 'Error: loading URL: unrecognized scheme: hashivault://' >&2; exit 1")
+    with pytest.raises(SignatureError, match="unrecognized scheme") as caught:
+        CosignSigner(Recording(), SERVICE, environment={}, program=lean).sign([b"one"])
+    assert "sigstore-kms-" in caught.value.hint
+
+
+def test_very_many_blobs_are_one_start_in_their_order(tmp_path: Path) -> None:
+    # The stand-in prints the content of each file as if it were its signature.
+    shown = program(
+        tmp_path, 'for file; do case "$file" in -*|sign-blob) ;; *) base64 -w0 "$file"; echo;; esac; done'
+    )
+    processes = Recording()
+    blobs = [f"blob {number}".encode() for number in range(300)]
+    assert CosignSigner(processes, SERVICE, environment={}, program=shown).sign(blobs) == tuple(blobs)
+    assert len(processes.started) == 1
 
 
 @pytest.mark.parametrize(
@@ -427,59 +187,51 @@ def program(folder: Path, text: str) -> str:
         ("echo 'WARNING: x' >&2; printf 'error: \\033[31mlost\\n' >&2; exit 1", r"error: \\x1b\[31mlost"),
     ],
 )
-def test_a_cosign_that_is_broken_is_told(site: Site, tmp_path: Path, text: str, why: str) -> None:
-    broken = CosignSigner(
-        Processes(environment=os.environ), str(site.private), environment={}, program=program(tmp_path, text)
-    )
+def test_a_cosign_that_is_broken_is_told(tmp_path: Path, text: str, why: str) -> None:
+    broken = CosignSigner(Recording(), SERVICE, environment={}, program=program(tmp_path, text))
     with pytest.raises(SignatureError, match=why):
         broken.sign([b"one"])
 
 
-def test_a_cosign_without_the_options_is_told(site: Site, tmp_path: Path) -> None:
+def test_a_cosign_without_the_options_is_told(tmp_path: Path) -> None:
     newer = program(tmp_path, "echo 'Error: unknown flag: --tlog-upload' >&2; exit 1")
-    signer = CosignSigner(Processes(environment={}), str(site.private), environment={}, program=newer)
+    signer = CosignSigner(Processes(environment={}), SERVICE, environment={}, program=newer)
     with pytest.raises(SignatureError, match="unknown flag") as caught:
         signer.sign([b"one"])
     assert "version 3" in caught.value.hint
 
 
-def test_a_cosign_that_signs_with_another_key_pushes_nothing(site: Site, tmp_path: Path) -> None:
-    stranger, _ = key_pair(tmp_path, "stranger")
-    other = f'exec {cosign_program()} sign-blob --key={stranger} "$@"'
-    text = f'[ "$1" = public-key ] && exec cat {site.public}\nshift 2\n{other}'
-    lying = CosignSigner(
-        Processes(environment=os.environ),
-        str(site.private),
-        environment={"COSIGN_PASSWORD": ""},
-        program=program(tmp_path, text),
-    )
-    order = site.order()
-    with pytest.raises(SignatureError, match="nothing was pushed"):
-        sign_images([order], lying, site.store)
-    with pytest.raises(NotFoundError):
-        site.registry.tags(order.repository)
-    assert site.store.entries(order.repository, order.subject.digest).entries == ()
-
-
-def test_a_missing_cosign_is_told(site: Site) -> None:
-    missing = CosignSigner(
-        Processes(environment=os.environ), str(site.private), environment={}, program="no-such-cosign"
-    )
+def test_a_missing_cosign_is_told() -> None:
+    missing = CosignSigner(Recording(), SERVICE, environment={}, program="no-such-cosign")
     with pytest.raises(ToolMissingError):
         missing.sign([b"one"])
 
 
-def test_what_cosign_is_told() -> None:
-    signer = CosignSigner(
-        Processes(environment={}),
-        "hashivault://release",
-        environment={
-            "VAULT_ADDR": "https://vault",
-            "VAULT_TOKEN": "t",
-            "AWS_SECRET_ACCESS_KEY": "no",
-            "HOME": "/",
-        },
+def test_a_service_that_signs_with_another_key_pushes_nothing(tmp_path: Path) -> None:
+    stranger, _ = key_pair(tmp_path, "stranger")
+    _, public = key_pair(tmp_path, "release")
+    other = f'exec env COSIGN_PASSWORD= {cosign_program()} sign-blob --key={stranger} "$@"'
+    lying = CosignSigner(
+        Recording(),
+        SERVICE,
+        environment={},
+        program=program(tmp_path, f'[ "$1" = public-key ] && exec cat {public}\nshift 2\n{other}'),
     )
+    with memory_registry() as running:
+        registry = Registry(running.host, insecure=True)
+        store = SignedStore(registry, Referrers(registry, jitter=random.Random(1).random, pause=time.sleep))
+        repository, image = Repository(registry=running.host, path="os/base"), tiny_image()
+        push(registry, repository, image)
+        subject = Descriptor(media_type=OCI_MANIFEST, digest=image.digest, size=len(image.manifest))
+        order = SignOrder(repository=repository, subject=subject, created=NOON)
+        with pytest.raises(SignatureError, match="nothing was pushed"):
+            sign_images([order], lying, store)
+        assert (running.tags, len(running.manifests)) == ({}, 1)
+        registry.close()
+
+
+def test_what_cosign_is_told() -> None:
+    signer = CosignSigner(Processes(environment={}), SERVICE, environment={})
     assert signer.argv([Path("/tmp/a/000000"), Path("/tmp/a/000001")]) == (
         "cosign",
         "sign-blob",
@@ -508,44 +260,16 @@ def test_cosign_is_given_only_what_its_key_needs(tmp_path: Path) -> None:
             "GOOGLE_APPLICATION_CREDENTIALS"
         },
         "k8s://releases/key": {"KUBECONFIG"},
-        "env://KEY": {"COSIGN_PASSWORD", "KEY"},
     }
     for key, names in expected.items():
         processes = Recording()
-        signer = CosignSigner(processes, key, environment=everything, program=shown)
+        signer = signer_for(processes, key, environment=everything, program=shown)
         with pytest.raises(SignatureError):
             signer.sign([b"one"])
         assert processes.given == [{name: everything[name] for name in names}]
 
 
-@pytest.mark.parametrize(
-    "key",
-    [
-        "", "-", "--key=x", "env://", "env://A B", "env://NOT_SET", "env://A\n", "https://example.org/key",
-        "awskms://", "awskms://a b", "awskms://a;b", "awskms://a\n--yes", "hashivault://$(id)", "pkcs11://x",
-        "gcpkms://a'b", "/no/such/key", "release\x00.key", "file:///etc/passwd", "/etc/hostname",
-    ],
-)  # fmt: skip
-def test_a_key_that_is_named_in_no_known_way_is_refused(key: str) -> None:
-    with pytest.raises(SignatureError) as caught:
-        CosignSigner(Processes(environment={}), key, environment={"A": "x"})
-    assert caught.value.message.isprintable()
-
-
-def test_a_key_that_is_not_encrypted_is_refused(tmp_path: Path) -> None:
-    plain = tmp_path / "plain.key"
-    plain.write_text("-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n")
-    with pytest.raises(SignatureError, match="no encrypted cosign key") as caught:
-        CosignSigner(Processes(environment={}), str(plain), environment={})
-    assert "import-key-pair" in caught.value.hint
-
-
-def test_a_key_file_is_never_an_option(site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "--help").write_text(site.private.read_text())
-    signer = signer_on("--help", {"COSIGN_PASSWORD": ""})
-    assert signer.argv([])[2] == f"--key={tmp_path}/--help"
-    assert signer.key.fingerprint == site.key.fingerprint
+# --- without a key ---------------------------------------------------------------------------------------
 
 
 REFS = tuple(
