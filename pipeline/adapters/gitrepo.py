@@ -150,11 +150,15 @@ class GitRepo:
         return answer
 
     def literal(self, folder: Path, paths: Sequence[str]) -> list[str]:
-        """Return pathspecs that mean exactly these paths, which are relative to a folder of the work tree."""
+        """Return pathspecs that mean exactly these paths, which are relative to a folder of the work tree.
+
+        A path that leads out of the work tree is left out: no commit has it.
+        """
         top = (self.work_tree or folder).resolve()
         # git takes no `..` in a path that is literal: it would match nothing, and an answer would be short.
-        below = (Path(os.path.normpath(folder.resolve() / path)) for path in paths)
-        return [f":(top,literal){path.relative_to(top).as_posix()}" for path in below]
+        named = (Path(os.path.normpath(folder.resolve() / path)) for path in paths)
+        below = [path.relative_to(top).as_posix() for path in named if path.is_relative_to(top)]
+        return [f":(top,literal){path}" for path in below]
 
     def ref(self, name: str) -> str | None:
         """Return the commit a full reference name points at, or None when there is no such reference."""

@@ -191,7 +191,7 @@ def _proposal(
     from pipeline.verbs.knowing import proposed_bump  # noqa: PLC0415
 
     name = f"{record.line}/{record.image}"
-    dossier = dossier_of(parts, record, schema=False)
+    dossier = dossier_of(parts, record, whole=False)
     bump = "" if version else proposed_bump(parts.proofs.referrers, record).word
     return Proposal(
         candidate=record,

@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from pipeline.domain.vulnerabilities import VulnerabilityReport
     from pipeline.verbs.review import Review
 
+IMAGES = "images"
+"""Where definitions are when nothing else is said."""
+
 
 def check(parts: Parts) -> int:
     """`check REF` and `check --list`."""
@@ -163,7 +166,7 @@ def dossier_of(
     vulnerabilities: VulnerabilityReport | None = None,
     before: VulnerabilityReport | None = None,
     *,
-    schema: bool = True,
+    whole: bool = True,
 ) -> Dossier:
     """Return the dossier of a candidate.
 
@@ -172,24 +175,28 @@ def dossier_of(
         record: The candidate.
         vulnerabilities: A scanner's report on it.
         before: The same scanner's report on its predecessor.
-        schema: Hold the SBOM against its schema again, which takes most of the time; the build did so with
-            these bytes, whose hash is in the ledger.
+        whole: With what a decision does not hang on: the sizes of earlier releases, and the SBOM held against
+            its schema again, which takes most of the time; the build did so with these bytes, whose hash is
+            in the ledger.
     """
     from pipeline.verbs.review import review as verb  # noqa: PLC0415
 
-    work = _review_parts(parts, record, schema=schema)
+    work = _review_parts(parts, record, whole=whole)
     with parts.reporter.stage(f"review {record.line}/{record.image}"):
         return verb(record, work, vulnerabilities=vulnerabilities, before=before)
 
 
-def _review_parts(parts: Parts, record: Candidate, *, schema: bool) -> Review:
+def _review_parts(parts: Parts, record: Candidate, *, whole: bool) -> Review:
     from pipeline.adapters.commits import GitCommits  # noqa: PLC0415
     from pipeline.domain.record import candidates  # noqa: PLC0415
     from pipeline.domain.sbom.score import scorecard  # noqa: PLC0415
     from pipeline.verbs.evidence import fetch_evidence  # noqa: PLC0415
+    from pipeline.verbs.knowing import paths_of  # noqa: PLC0415
     from pipeline.verbs.review import Review  # noqa: PLC0415
+    from pipeline.verbs.trend import trend_of  # noqa: PLC0415
 
     store = parts.proofs.referrers
+    records = parts.ledger.read()
 
     class Fetched:
         """Evidence by the hashes in the ledger."""
@@ -199,19 +206,28 @@ def _review_parts(parts: Parts, record: Candidate, *, schema: bool) -> Review:
             return fetch_evidence(store, candidate, kind.value)
 
     def score(document: Mapping[str, Any]) -> Scorecard:
-        valid = not schema or _fits_schema(json.dumps(document).encode())
+        valid = not whole or _fits_schema(json.dumps(document).encode())
         return scorecard(document, schema_valid=valid)
 
     return Review(
         documents=Fetched(),
         commits=GitCommits(parts.images),
-        candidates=candidates(parts.ledger.read()),
-        paths=(record.line,),
+        candidates=candidates(records),
+        paths=paths_of(record),
         pin=_pin_of(parts, record),
         score=score,
-        trend=(),
+        trend=trend_of(record, records, Fetched()) if whole else (),
         today=parts.clock().date(),
+        program=_program(parts),
     )
+
+
+def _program(parts: Parts) -> tuple[str, ...]:
+    """Return the words that lead to the same definitions from the same folder."""
+    from pipeline.domain.dossier_assembly import PROGRAM  # noqa: PLC0415
+
+    images: str = parts.options.images
+    return PROGRAM if images == IMAGES else (*PROGRAM, "--images", images)
 
 
 def _pin_of(parts: Parts, record: Candidate) -> Pin | Missing:

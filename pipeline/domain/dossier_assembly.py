@@ -42,6 +42,7 @@ from pipeline.domain.vulnerabilities import VulnerabilityChange
 
 Read = TypeVar("Read")
 
+PROGRAM = ("pipeline",)
 NOT_RECORDED = "the ledger names none for this candidate"
 CONSOLE_LINES = 200
 """Last lines of the console that are kept."""
@@ -59,6 +60,7 @@ def assemble_dossier(
     trend: Sequence[ReleaseSize],
     vulnerabilities: Maybe[VulnerabilityChange],
     today: dt.date,
+    program: Sequence[str] = PROGRAM,
 ) -> Dossier:
     """Return the dossier of a candidate; never raises for what a document holds.
 
@@ -73,6 +75,7 @@ def assemble_dossier(
         trend: Sizes of the last releases, oldest first.
         vulnerabilities: What came and went.
         today: The day of the review, UTC.
+        program: How the program was called, up to the verb: what the commands to decide begin with.
     """
     gates = _gates(candidate, documents)
     boot = _boot(candidate, documents, console)
@@ -109,8 +112,8 @@ def assemble_dossier(
         sbom=sbom,
         provenance=provenance,
         vulnerabilities=vulnerabilities,
-        approve=_command("approve", candidate, "WHY YOU APPROVE"),
-        reject=_command("reject", candidate, "WHY YOU REJECT"),
+        approve=_command(program, "approve", candidate),
+        reject=_command(program, "reject", candidate),
     )
 
 
@@ -166,5 +169,6 @@ def _pin(candidate: Candidate, pin: Maybe[Pin]) -> Maybe[KernelPin]:
     return kernel_pin(pin)
 
 
-def _command(verb: str, candidate: Candidate, why: str) -> tuple[str, ...]:
-    return "pipeline", verb, f"{candidate.repository}@{candidate.digest}", "--why", why
+def _command(program: Sequence[str], verb: str, candidate: Candidate) -> tuple[str, ...]:
+    reference = f"{candidate.repository}@{candidate.digest}"
+    return *program, verb, reference, "--why", f"WHY YOU {verb.upper()}"

@@ -138,8 +138,8 @@ def growth_class(one: SizeOf, *, compared: bool) -> str:
 
 
 def command(words: Sequence[str]) -> Markup:
-    """Return a command for a POSIX shell, over three lines: the verb, what of, its options."""
-    lines = (shlex.join(words[:2]), shlex.quote(words[2]), shlex.join(words[3:]))
+    """Return a command for a POSIX shell, over three lines: up to the verb, what of, why."""
+    lines = (shlex.join(words[:-3]), shlex.quote(words[-3]), shlex.join(words[-2:]))
     return Markup(" \\\n  ").join(shown(line) for line in lines)
 
 

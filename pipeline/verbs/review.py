@@ -14,7 +14,7 @@ from typing import Any, Protocol
 
 from pipeline.domain.commits import Commits
 from pipeline.domain.dossier import Dossier, EvidenceLine, Held, History, Maybe, Missing
-from pipeline.domain.dossier_assembly import NOT_RECORDED, assemble_dossier
+from pipeline.domain.dossier_assembly import NOT_RECORDED, PROGRAM, assemble_dossier
 from pipeline.domain.dossier_difference import ReleaseSize
 from pipeline.domain.evidence import EvidenceKind
 from pipeline.domain.image import Digest
@@ -55,6 +55,7 @@ class Review:
         score: Holds the SBOM against the yardsticks.
         trend: Sizes of the last releases, oldest first.
         today: The day, UTC.
+        program: How the program was called, up to the verb.
     """
 
     documents: Documents
@@ -65,6 +66,7 @@ class Review:
     score: Scorer
     trend: Sequence[ReleaseSize]
     today: dt.date
+    program: Sequence[str] = PROGRAM
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -108,6 +110,7 @@ def review(
             else compare(vulnerabilities, before)
         ),
         today=parts.today,
+        program=parts.program,
     )
 
 

@@ -50,6 +50,13 @@ def test_only_commits_that_touch_the_paths_are_told(repository: git.Repo) -> Non
     assert images.commits_since(None, last, ["centos"]) == ()
 
 
+def test_a_path_outside_the_repository_is_in_no_commit(repository: git.Repo) -> None:
+    first = commit(repository, "debian/a.toml", "First")
+    commit(repository, "notes", "Second")
+    found = GitCommits(Path(repository.working_dir))
+    assert [one.id for one in found.commits_since(None, first, ["debian", "../Containerfiles"])] == [first]
+
+
 def test_a_commit_that_is_not_there_is_said_to_be_missing(repository: git.Repo) -> None:
     only = commit(repository, "images/a.toml", "First")
     commits = GitCommits(Path(repository.working_dir))

@@ -94,6 +94,14 @@ def test_a_whole_candidate_is_verified_and_compared_with_the_predecessor_s_commi
     assert dossier.boot.console == ("[    0.0] Linux", "[    1.0] \udcff\udcfe")
 
 
+def test_the_commands_call_the_program_as_it_was_called() -> None:
+    documents = stored()
+    program = ("pipeline", "--images", "os/images")
+    dossier = review(recorded(documents), parts(documents, program=program))
+    assert dossier.approve[:4] == (*program, "approve")
+    assert dossier.reject[:4] == (*program, "reject")
+
+
 @pytest.mark.parametrize(
     ("wrong", "expected"),
     [
