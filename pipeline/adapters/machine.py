@@ -69,6 +69,15 @@ class Qemu:
         usable = re.search(r"\b(?:vmx|svm)\b", text) is not None and os.access(self._kvm, os.R_OK | os.W_OK)
         return Accelerator.KVM if usable else Accelerator.TCG
 
+    def require(self) -> None:
+        """Refuse where a boot test could not be made, before anything is built for it.
+
+        Raises:
+            ToolMissingError: There is no QEMU or no mke2fs.
+        """
+        for program in (self._program, "mke2fs"):
+            self._processes.require(program)
+
     def make_disks(self, root: Path, folder: Path, names: Sequence[DiskName]) -> Mapping[DiskName, Path]:
         """Make disk images of an image's tree: the whole of it, its /etc, its /var, an empty one.
 
@@ -118,11 +127,14 @@ class Qemu:
             milliseconds=round((self._monotonic() - began) * 1000),
         )
 
+    @property
+    def _program(self) -> str:
+        return next((one for one in _PROGRAMS if self._processes.which(one)), _PROGRAMS[0])
+
     def _argv(self, start: Start, initramfs: Path, report: Path) -> list[str]:
-        program = next((one for one in _PROGRAMS if self._processes.which(one)), _PROGRAMS[0])
         kvm = self.accelerator is Accelerator.KVM
         argv = [
-            program, "-machine", "q35",
+            self._program, "-machine", "q35",
             *(("-accel", "kvm", "-cpu", "host") if kvm else ("-accel", "tcg", "-cpu", "max")),
             "-m", str(_MEMORY_MIB), "-smp", "2",
             "-nodefaults", "-no-user-config", "-no-reboot", "-display", "none", "-nic", "none",

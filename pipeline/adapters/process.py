@@ -104,6 +104,15 @@ class Processes:
         """Return the path of a program on the allow-listed PATH, or None."""
         return shutil.which(program, path=self._environment.get("PATH"))
 
+    def require(self, program: str) -> None:
+        """Refuse where a program is not installed: what needs it late need not begin.
+
+        Raises:
+            ToolMissingError: It is not; the hint is the command that installs it.
+        """
+        if self.which(program) is None:
+            raise _missing(program)
+
     def run(
         self,
         argv: Sequence[str],
@@ -176,8 +185,7 @@ class Processes:
             ToolMissingError: The program is not installed.
             ToolFailedError: It took longer than `timeout` seconds.
         """
-        if self.which(argv[0]) is None:
-            raise _missing(argv[0])
+        self.require(argv[0])
         supervisor = str(Path(__file__).with_name("supervisor.py"))
         wrapped = [sys.executable, "-I", "-S", supervisor, *argv]
         late = threading.Event()

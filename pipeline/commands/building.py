@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import platform
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -234,11 +235,13 @@ def _build_upstreams(parts: Parts, run: Run, again: Again | None) -> tuple[Candi
 
 
 def _build_bases(parts: Parts, run: Run, again: Again | None) -> tuple[Candidate, ...]:
+    from pipeline.adapters.machine import Qemu  # noqa: PLC0415
     from pipeline.adapters.pins import Pins  # noqa: PLC0415
     from pipeline.verbs import pin as pins  # noqa: PLC0415
     from pipeline.verbs.build import build_bases  # noqa: PLC0415
     from pipeline.verbs.check_pins import holds  # noqa: PLC0415
 
+    Qemu(parts.processes, monotonic=time.monotonic).require()  # bases are booted, after all was compiled
     source = parts.kernel_source(parts.line)
 
     def ask(base: Base, parent: Candidate) -> Offer:

@@ -98,6 +98,30 @@ def test_without_qemu_its_installation_is_told(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("there", "missing"),
+    [
+        ((), "qemu-system-x86_64"),
+        (("qemu-system-x86_64",), "mke2fs"),
+        (("mke2fs",), "qemu-system-x86_64"),
+        (("qemu-system-x86_64", "mke2fs"), None),
+    ],
+)
+def test_what_a_boot_needs_is_asked_for_before_a_build(
+    tmp_path: Path, there: tuple[str, ...], missing: str | None
+) -> None:
+    for name in there:
+        (tmp_path / name).write_text("#!/bin/sh\n")
+        (tmp_path / name).chmod(0o755)
+    driver = Qemu(Processes(environment={"PATH": str(tmp_path)}), monotonic=time.monotonic)
+    if missing is None:
+        driver.require()
+        return
+    with pytest.raises(ToolMissingError, match=f"{missing} is not installed") as caught:
+        driver.require()
+    assert caught.value.hint.startswith("install it: ")
+
+
+@pytest.mark.parametrize(
     ("cpuinfo", "door", "expected"),
     [
         ("flags : fpu vmx sse", "kvm", Accelerator.KVM),

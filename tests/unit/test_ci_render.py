@@ -238,6 +238,7 @@ def test_the_repositorys_own_file_is_its_checks_and_what_is_rendered() -> None:
     assert text.partition(OWN_MARK)[2] == ci_render(lines_of(catalogue), settings)
     found = jobs(text)
     assert list(found)[:2] == ["check", "test"]
+    assert {"cpio", "e2fsprogs", "git", "make", "rpm"} <= set(found["check"]["before_script"][0].split())
     assert "debian:base" in found
 
 
