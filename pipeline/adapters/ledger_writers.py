@@ -23,13 +23,8 @@ from pipeline.domain.protected_rules import ProtectedRules
 from pipeline.domain.record import Kind, Record
 from pipeline.domain.ssh_signature import SshSignature, parse_ssh_signature
 from pipeline.domain.text import plain
-from pipeline.domain.writers import DEMANDABLE, NAMESPACE, Breach, WriterRules, WritersTable
-from pipeline.errors import LedgerError, LedgerRemoteError, SignatureError, UsageError
-
-_AGAIN = (
-    "find out who pushed it and have it taken off the branch; where a person finds these records right, let "
-    "`since` in [ledger.writers] of the protected branch name the commit"
-)
+from pipeline.domain.writers import DEMANDABLE, NAMESPACE, Breach, WriterRules, WritersTable, refused
+from pipeline.errors import LedgerRemoteError, SignatureError, UsageError
 
 
 class RuleSource(Protocol):
@@ -76,10 +71,7 @@ class LedgerWriters:
         """
         found = self.breaches(repo, history, offline=offline)
         if found:
-            more = f"; {len(found) - 1} more commits are like it" if len(found) > 1 else ""
-            raise LedgerError(
-                f"the ledger holds what its author may not write: {found[0]}{more}", hint=_AGAIN
-            )
+            raise refused(found)
 
     def breaches(self, repo: GitRepo, history: History, *, offline: bool = False) -> tuple[Breach, ...]:
         """Return the commits that their authors may not write, oldest first; raises as `refuse`."""

@@ -35,7 +35,7 @@ and records. When it was interrupted, the same command goes on. Rules are read f
     verb.add_argument(
         "--git-key",
         metavar="FILE",
-        help="SSH key that signs the git tag (PIPELINE_GIT_KEY, or git's own user.signingkey)",
+        help="SSH key that signs git tag and records (PIPELINE_GIT_KEY, or git's own user.signingkey)",
     )
     verb.add_argument(
         "--unsafe-unsigned-tag", action="store_true", help="write the git tag without a signature"

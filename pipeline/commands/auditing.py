@@ -14,13 +14,13 @@ if TYPE_CHECKING:
 
 def verify(parts: Parts) -> int:
     """`verify REF`."""
-    from pipeline.domain.lookback import LookBack  # noqa: PLC0415
+    from pipeline.commands.verifying import look_back, verify_parts  # noqa: PLC0415
     from pipeline.render.audit import show_verification  # noqa: PLC0415
     from pipeline.verbs.verify import verify as verb  # noqa: PLC0415
 
     ref = parts.options.ref
     with parts.stopping(), parts.reporter.stage(f"verify {ref}"):
-        found = verb(ref, parts.releasing.verify_parts(LookBack(parts.ledger.read())))
+        found = verb(ref, verify_parts(parts, look_back(parts)))
     show_verification(found, console=console(), as_json=parts.options.json)
     return 0 if found.ok else 1
 
@@ -31,10 +31,12 @@ def audit(parts: Parts) -> int:
     from pipeline.verbs.audit import AuditParts  # noqa: PLC0415
     from pipeline.verbs.audit import audit as verb  # noqa: PLC0415
     from pipeline.verbs.audit_keys import KeyParts  # noqa: PLC0415
+    from pipeline.verbs.sifted import SiftedLedger  # noqa: PLC0415
 
     options, settings = parts.options, parts.settings
+    ledger = SiftedLedger(parts.ledger)
     work = AuditParts(
-        ledger=parts.ledger,
+        ledger=ledger,
         store=parts.releasing.registries,
         defined=_defined(parts),
         keys=parts.releasing.keys,
@@ -42,6 +44,7 @@ def audit(parts: Parts) -> int:
         reporter=parts.reporter,
         unsigned=settings.signing.unsafe_none,
         jobs=options.jobs,
+        breaches=lambda: ledger.breaches,
     )
     names = [name if "/" in name else f"{parts.line.name}/{name}" for name in options.names]
     with parts.stopping():

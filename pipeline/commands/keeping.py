@@ -8,17 +8,27 @@ import sys
 from pathlib import Path
 
 from pipeline.commands.console import console, show
-from pipeline.errors import UsageError
+from pipeline.errors import NotFoundError, UsageError
 from pipeline.wiring import Parts
 
 
 def log(parts: Parts) -> int:
-    """`log [IMAGE]`."""
+    """`log [IMAGE]`; what its author may not write is not shown, and told as an error after the rest."""
+    from pipeline.domain.writers import refused  # noqa: PLC0415
     from pipeline.render.log import show_log  # noqa: PLC0415
     from pipeline.verbs.log import log as verb  # noqa: PLC0415
+    from pipeline.verbs.sifted import SiftedLedger  # noqa: PLC0415
 
-    records = verb(parts.ledger, image=parts.options.image)
+    ledger = SiftedLedger(parts.ledger)
+    try:
+        records = verb(ledger, image=parts.options.image)
+    except NotFoundError:
+        if ledger.breaches:
+            raise refused(ledger.breaches) from None
+        raise
     show_log(records, console=console(), as_json=parts.options.json)
+    if ledger.breaches:
+        raise refused(ledger.breaches)
     return 0
 
 

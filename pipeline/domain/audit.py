@@ -34,6 +34,7 @@ class What(StrEnum):
     KEY = "approval-key"
     PARENT = "parent-yanked"
     RECORD = "seal-record"
+    WRITER = "record-writer"
     CHAIN = "not-verified"
     UNSIGNED = "unsigned"
     YANKED = "yanked-in-use"

@@ -8,7 +8,7 @@ of use cannot sign by dating back; a revoked key never counts. Decisions prove t
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any
 
@@ -19,6 +19,7 @@ from pipeline.domain.approval_settings import Principal
 from pipeline.domain.definition import Definition, Pattern
 from pipeline.domain.record import Kind, Record
 from pipeline.domain.text import plain
+from pipeline.errors import LedgerError
 
 NAMESPACE = "git"
 """What git signs for."""
@@ -158,6 +159,16 @@ class Sifted:
 
     records: tuple[Record, ...]
     breaches: tuple[Breach, ...] = ()
+
+
+def refused(breaches: Sequence[Breach]) -> LedgerError:
+    """Return the error of a ledger with such commits, one at least."""
+    more = f"; {len(breaches) - 1} more commits are like it" if len(breaches) > 1 else ""
+    return LedgerError(
+        f"the ledger holds what its author may not write: {breaches[0]}{more}",
+        hint="find out who pushed it and have it taken off the branch; where a person finds these records "
+        "right, let `since` in [ledger.writers] of the protected branch name the commit",
+    )
 
 
 def _names(lines: Iterable[AllowedKey]) -> str:

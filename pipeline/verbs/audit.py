@@ -41,10 +41,12 @@ from pipeline.domain.release import Seal
 from pipeline.domain.sealed_record import parent_problems, record_problems
 from pipeline.domain.signature import VerifyKey
 from pipeline.domain.verification import Verification
+from pipeline.domain.writers import Breach
 from pipeline.errors import NotFoundError, UsageError
 from pipeline.verbs.audit_keys import KeyParts, key_findings
 from pipeline.verbs.audit_proofs import ProofStore, proof_findings
 from pipeline.verbs.knowing import side_by_side
+from pipeline.verbs.sifted import writer_findings
 
 JOBS = 12
 """Requests under way at once."""
@@ -76,6 +78,7 @@ class AuditParts:
         reporter: Shows progress.
         unsigned: Whether the settings let releases go unsigned.
         jobs: Requests under way at once.
+        breaches: Tells which commits of the ledger were left out, for their authors may not write them.
     """
 
     ledger: LedgerReader
@@ -86,6 +89,7 @@ class AuditParts:
     reporter: Reporter
     unsigned: bool = False
     jobs: int = JOBS
+    breaches: Callable[[], Sequence[Breach]] = tuple
 
 
 def audit(parts: AuditParts, *, images: Collection[str] = (), deep: DeepCheck | None = None) -> AuditReport:
@@ -126,6 +130,7 @@ def _looked(
     copies = [(home, seal) for home in homes for seal in copied_releases(home, look)]
     stage.line(f"signatures of {len(seals) + len(copies)} releases")
     findings = [
+        *writer_findings(parts.breaches(), images),
         *_of_ledger(homes, look, images),
         *chain.from_iterable(tag_findings(home, look) for home in homes),
         *_of_proofs([*seals, *copies], parts),

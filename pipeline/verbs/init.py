@@ -47,7 +47,10 @@ _SIGNERS_TEXT = """\
 # When somebody leaves, give the line an end (valid-before="20300131Z") instead of deleting it: releases they
 # approved before can be checked still.
 #
-#ada@example.org namespaces="decision@bootc-pipeline" ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAA… ada
+# A key that signs records of the ledger ([ledger.writers] of pipeline.toml) or release tags signs for "git".
+#
+#ada@example.org namespaces="decision@bootc-pipeline,git" ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAA… ada
+#ci@example.org namespaces="git" ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAA… build jobs
 """
 
 _README = """\
