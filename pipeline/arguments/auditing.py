@@ -17,11 +17,22 @@ def add_verify(verbs: Any) -> None:
 REF is LINE/NAME:v2.0 (the highest released 2.0.x), LINE/NAME (its newest release), or an image in the
 registry (registry/path:tag or registry/path@sha256:…).
 
-Asked are the registry, the ledger, the release keys and the protected branch, no other service. Approvals are
-judged as of the seal, by the rules and the list of signers of that time. All problems are told; any ends it
-with 1.""",
+Asked are the registry, the ledger, the release keys and the protected branch, no other service. Without a
+network: --from oci:FOLDER reads what `pipeline copy` wrote there, and --offline asks no remote of git, so
+that ledger and signers are those that this clone fetched last.
+
+Approvals are judged as of the seal, by the rules and the list of signers of that time. All problems are told;
+any ends it with 1.""",
     )
     verb.add_argument("ref", metavar="REF", help="the release")
+    verb.add_argument(
+        "--from",
+        dest="source",
+        metavar="PLACE",
+        help="verify the copies there: oci:FOLDER, or HOST[:PORT]/PREFIX of another registry",
+    )
+    verb.add_argument("--insecure", action="store_true", help="speak plain HTTP to that registry")
+    verb.add_argument("--offline", action="store_true", help="ask no remote of git")
 
 
 def add_audit(verbs: Any) -> None:
