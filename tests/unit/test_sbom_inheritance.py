@@ -27,11 +27,13 @@ from sbomkit import (
 from pipeline.domain.canonical import parse_canonical
 from pipeline.domain.evidence import Evidence
 from pipeline.domain.image import Digest
+from pipeline.domain.manifest import build_manifest, to_json
 from pipeline.domain.overlaid import OverlaidTree
 from pipeline.domain.placement import TreeEntry, place
 from pipeline.domain.sbom.document import ParentImage
 from pipeline.domain.sbom.inheritance import BaseSbom, Inherited, inherit, load_base
 from pipeline.domain.sbom.shape import shape_of
+from pipeline.domain.sbom.shipped import ModuleOrigin
 from pipeline.domain.sbom.validation import validate
 from pipeline.domain.tree import FileType
 from pipeline.errors import SbomError
@@ -104,6 +106,15 @@ def test_it_says_whose_it_is(base: BaseSbom, base_bytes: bytes) -> None:
     assert link["hashes"] == [{"alg": "SHA-256", "content": hashlib.sha256(base_bytes).hexdigest()}]
     assert root["pedigree"]["ancestors"][0]["name"] == "debian/base"
     assert "base's own SBOM" in content["annotations"][0]["text"]
+
+
+def test_a_base_tells_what_its_modules_were_compiled_from() -> None:
+    origin = ModuleOrigin(package="zfs-dkms", version="2.3.9-1", purl="pkg:deb/debian/zfs-dkms@2.3.9-1")
+    tree = base_tree()
+    manifest = build_manifest("zfs", KERNEL, tree, f"{MODULES}/updates", ["zfs", "spl"])
+    tree.add(manifest.path, to_json(manifest))
+    data = sbom_of(opened(tree), SaidBefore(scan()), identity(), origins={"zfs": origin}).data
+    assert load_base(data, identity().ref).origins == {"zfs": origin}
 
 
 def test_the_same_layer_gives_the_same_bytes(base: BaseSbom) -> None:

@@ -16,7 +16,7 @@ Rules:
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -28,9 +28,11 @@ from pipeline.domain.placement import TreeEntry
 from pipeline.domain.quadlet import is_quadlet
 from pipeline.domain.sbom.document import TOOL, BaseBom, Identity, compositions, frame
 from pipeline.domain.sbom.obstacles import obstacle
-from pipeline.domain.sbom.part import Organisation, Part, occurrences, places, supplied
+from pipeline.domain.sbom.part import Organisation, Part, occurrences, places, property_of, supplied
 from pipeline.domain.sbom.shape import shape_of
 from pipeline.domain.sbom.shipped import (
+    MODULE_SET,
+    ModuleOrigin,
     Quadlets,
     could_run,
     executable_part,
@@ -59,6 +61,7 @@ class BaseSbom:
         open: References whose own dependencies nobody knows.
         vague: References of which nobody can tell what they are.
         named: Paths its evidence names.
+        origins: Module set to what it was compiled from: for an instance that must be scanned in full.
         valid: Shapes of parts that were found valid.
     """
 
@@ -71,6 +74,7 @@ class BaseSbom:
     open: frozenset[str]
     vague: frozenset[str]
     named: frozenset[str]
+    origins: Mapping[str, ModuleOrigin]
     valid: set[bytes] = field(default_factory=set)
 
 
@@ -121,7 +125,18 @@ def _loaded(content: Mapping[str, Any], image: ImageRef, digest: Digest) -> Base
         open=frozenset(name for one in unknown for name in one.get("dependencies", ())),
         vague=frozenset(name for one in unknown for name in one.get("assemblies", ())),
         named=frozenset(path for part in parts.values() for path in places(part)),
+        origins=dict(_origins(parts.values())),
     )
+
+
+def _origins(parts: Iterable[Mapping[str, Any]]) -> Iterator[tuple[str, ModuleOrigin]]:
+    for part in parts:
+        ancestors = part.get("pedigree", {}).get("ancestors", ()) if part["type"] == "device-driver" else ()
+        for one in ancestors:
+            yield (
+                property_of(part, MODULE_SET),
+                ModuleOrigin(package=one["name"], version=one["version"], purl=one.get("purl", "")),
+            )
 
 
 def inherit(

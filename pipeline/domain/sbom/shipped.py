@@ -42,6 +42,8 @@ from pipeline.domain.tree import Entry, FileType, Tree
 from pipeline.errors import NotFoundError, UsageError
 
 FIRMWARE = "/usr/lib/firmware/"
+MODULE_SET = f"{OWN}module:set"
+"""Property of a module that names the set it belongs to."""
 VAGUE = f"{OWN}vague"
 """Property of a component that stands for what nobody can tell: why."""
 _NOT_TOLD = "what its quadlet starts: no such file in the image, or a container of which no image can be read"
@@ -169,7 +171,7 @@ def module_part(module: ShippedModule, origin: ModuleOrigin | None, owner: str) 
         "properties": properties(
             {
                 **file_facts(file.path, executable=True),
-                f"{OWN}module:set": module.set_name,
+                MODULE_SET: module.set_name,
                 f"{OWN}module:kernel": module.kernel,
                 f"{OWN}module:vermagic": file.vermagic,
                 f"{OWN}module:srcversion": file.srcversion,
