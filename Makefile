@@ -22,7 +22,7 @@ demo-clean: ## remove what the demo made
 	rm -rf demo .pipeline/demo
 
 test: test-tools setup ## everything: lint, types, unit, integration and the real build; under 30 minutes
-	.venv/bin/python -m pytest
+	scripts/test
 
 check: setup ## lint, types and unit tests; under two minutes
 	.venv/bin/python -m pytest -q tests/unit

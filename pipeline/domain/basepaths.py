@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import mmap
 from collections.abc import Iterable, Iterator
+from functools import lru_cache
 from typing import Protocol
 
 from pipeline.domain.diff.snapshot import FileFacts
@@ -19,6 +20,7 @@ __all__ = ["WHITEOUT", "LayerStack", "PathLookup", "PathTable", "table_of"]
 
 _CODES = {type_: line_of(FileFacts(path="", type=type_, mode=0, uid=0, gid=0))[:1] for type_ in FileType}
 _TYPES = {code: type_ for type_, code in _CODES.items()}
+_REMEMBERED = 1 << 14  # answers kept: the hosts of a fleet ask for the same paths
 
 
 class PathLookup(Protocol):
@@ -75,9 +77,13 @@ class PathTable:
     def __init__(self, buffer: bytes | mmap.mmap, start: int = 0) -> None:
         self._buffer = buffer
         self._start = start
+        self._found = lru_cache(maxsize=_REMEMBERED)(self._entry)
 
     def entry(self, path: str) -> Entry | None:
         """Return the entry at an absolute path, following no link; None where there is nothing."""
+        return self._found(path)
+
+    def _entry(self, path: str) -> Entry | None:
         key = escaped(path)
         low, high = self._start, len(self._buffer)
         while low < high:

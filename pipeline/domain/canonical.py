@@ -20,6 +20,8 @@ Json: TypeAlias = "bool | int | str | Sequence[Json] | Mapping[str, Json] | None
 LARGEST = 2**53 - 1
 """Greatest whole number, either sign, that readers with 64-bit floats keep exactly (RFC 8259, section 6)."""
 
+_AS_THEY_ARE = frozenset({str, bool, type(None)})
+
 
 def canonical_json(value: Json) -> bytes:
     """Return the one byte form of a value.
@@ -58,17 +60,22 @@ def parse_canonical(data: bytes) -> Any:
 
 
 def _plain(value: Json) -> Json:
-    if value is None or isinstance(value, str | bool):
+    kind = type(value)
+    if kind in _AS_THEY_ARE:
         return value
+    if isinstance(value, dict):
+        return {_key(key): item if type(item) is str else _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [item if type(item) is str else _plain(item) for item in value]
     if isinstance(value, int):
         if abs(value) > LARGEST:
             raise ValueError(f"{value} is too large a number")
         return value
     if isinstance(value, Mapping):
-        return {_key(key): _plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
-    raise TypeError(f"{type(value).__name__} has no canonical form")
+        return _plain(dict(value))
+    if isinstance(value, str):
+        return value
+    raise TypeError(f"{kind.__name__} has no canonical form")
 
 
 def _key(key: object) -> str:

@@ -8,19 +8,25 @@ from __future__ import annotations
 
 import re
 
-_KINDS: tuple[tuple[str, re.Pattern[str]], ...] = tuple(
-    (kind, re.compile(expression))
-    for kind, expression in (
-        ("a private key", r"-----BEGIN (?:[A-Z0-9]+ )*PRIVATE KEY(?: BLOCK)?-----"),
-        ("a GitLab token", r"\bgl(?:pat|dt|rt|cbt|ptt|ft|imt|agent|oas|soat|ffct)-[A-Za-z0-9_-]{20}"),
-        ("a GitHub token", r"\b(?:gh[pousr]_[A-Za-z0-9]{36}|github_pat_[A-Za-z0-9_]{22})"),
-        ("an AWS access key", r"\b(?:AKIA|ASIA)[A-Z0-9]{16}\b"),
-        ("a Slack token", r"\bxox[abeoprs]-[0-9A-Za-z-]{10}"),
-        ("a JSON web token", r"\beyJ[A-Za-z0-9_-]{10,}\.eyJ[A-Za-z0-9_-]{10,}\."),
-        ("an age secret key", r"AGE-SECRET-KEY-1[0-9A-Z]{20}"),
-        ("a password in an address", r"\b[a-z][a-z0-9+.-]*://[^\s/:@]*:[^\s/@{]+@"),
+_KINDS: tuple[tuple[str, str, re.Pattern[str]], ...] = tuple(
+    (kind, sign, re.compile(expression))
+    for kind, sign, expression in (
+        ("a private key", "PRIVATE KEY", r"-----BEGIN (?:[A-Z0-9]+ )*PRIVATE KEY(?: BLOCK)?-----"),
+        (
+            "a GitLab token",
+            "gl",
+            r"\bgl(?:pat|dt|rt|cbt|ptt|ft|imt|agent|oas|soat|ffct)-[A-Za-z0-9_-]{20}",
+        ),
+        ("a GitHub token", "gh", r"\bgh[pousr]_[A-Za-z0-9]{36}"),
+        ("a GitHub token", "github_pat_", r"\bgithub_pat_[A-Za-z0-9_]{22}"),
+        ("an AWS access key", "IA", r"\b(?:AKIA|ASIA)[A-Z0-9]{16}\b"),
+        ("a Slack token", "xox", r"\bxox[abeoprs]-[0-9A-Za-z-]{10}"),
+        ("a JSON web token", "eyJ", r"\beyJ[A-Za-z0-9_-]{10,}\.eyJ[A-Za-z0-9_-]{10,}\."),
+        ("an age secret key", "AGE-SECRET-KEY-1", r"AGE-SECRET-KEY-1[0-9A-Z]{20}"),
+        ("a password in an address", "://", r"\b[a-z][a-z0-9+.-]*://[^\s/:@]*:[^\s/@{]+@"),
     )
 )
+"""Kind, what every such text contains (far quicker to look for than the pattern), and the pattern."""
 _WORD = r"pass(?:word|wd|phrase)?|secret|token|api[_-]?key|private[_-]?key|access[_-]?key|credentials?"
 _NAME = re.compile(rf"(?:.*[_.-])?(?:{_WORD})", re.IGNORECASE)
 _REFERENCE = re.compile(
@@ -35,8 +41,8 @@ _ASSIGNED = re.compile(
 
 def secret_kind(text: str) -> str | None:
     """Return what kind of secret a text holds, or None."""
-    for kind, pattern in _KINDS:
-        if pattern.search(text):
+    for kind, sign, pattern in _KINDS:
+        if sign in text and pattern.search(text):
             return kind
     for found in _ASSIGNED.finditer(text):
         if not _REFERENCE.fullmatch(found["value"]):

@@ -31,7 +31,9 @@ def plain(text: str, limit: int = LIMIT) -> str:
     Tabs and other spaces become a space; everything that does not show itself becomes a visible escape.
     Square brackets are kept: who prints through rich must print literal text, not markup.
     """
-    shown = "".join(_shown(char) for char in text[: limit + 1])
+    shown = text[: limit + 1]
+    if not (shown.isascii() and shown.isprintable()):  # looking at each character takes most of the time
+        shown = "".join(map(_shown, shown))
     if len(shown) <= limit:
         return shown
     return shown[: max(limit - 1, 0)] + "…"

@@ -229,8 +229,9 @@ class Stack:
     def __init__(self, below: Stack | None = None) -> None:
         self.below = below
         self.touched: set[bytes] = set()
-        self.lines: dict[bytes, bytes] = dict(below.lines) if below else {}
-        self.times: dict[bytes, bytes] = dict(below.times) if below else {}
+        self.lines: dict[bytes, bytes] = below.lines if below else {}
+        self.times: dict[bytes, bytes] = below.times if below else {}
+        self._borrowed = below is not None  # until the first layer: most often there is none
 
     def apply(self, layer: LayerToc) -> None:
         """Put the next layer on top.
@@ -238,6 +239,8 @@ class Stack:
         Raises:
             RegistryError: The layer links to what no layer has.
         """
+        if self._borrowed:
+            self.lines, self.times, self._borrowed = dict(self.lines), dict(self.times), False
         hidden = self._hidden(layer)
         if self.below is not None:
             self.touched.update(hidden, layer.entries, layer.implied, (path for path, _ in layer.links))

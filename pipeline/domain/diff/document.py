@@ -157,8 +157,6 @@ def _json(value: object) -> Json:  # noqa: PLR0911 - one return a kind of value
 
 
 def _text(text: str) -> str:
-    if len(text) <= _LONGEST and text.isascii() and text.isprintable():
-        return text  # nearly all of them; looking at each character takes most of the time
     return plain(text, _LONGEST)
 
 
