@@ -1,8 +1,8 @@
 """Signing what a fleet needs with a key file: `cosign sign-blob`, one start a processor, and this program.
 
 A hundred hosts with a signature and three attestations each are 400 blobs. Both sides sign the same ones with
-the same key, and every signature is verified. Processor time is the figure: wall time depends on what else the
-machine does.
+the same key, and every signature is verified. Processor time is the figure: wall time depends on what else
+the machine does.
 
 Run: .venv/bin/python benchmarks/signing.py [--blobs 400]
 """
