@@ -21,6 +21,7 @@ from sbomkit import (
     SaidBefore,
     base_tree,
     component,
+    files,
     identity,
     opened,
     scan,
@@ -242,6 +243,35 @@ def test_a_drop_in_of_a_quadlet_counts() -> None:
     assert images == ["docker.io/envoyproxy/envoy", "quay.io/other/web"]
 
 
+def test_the_system_has_the_hash_of_the_file_that_says_what_it_is() -> None:
+    found = named(content(), "debian", "operating-system")
+    release = files()["/usr/lib/os-release"]
+    assert isinstance(release, str)
+    assert found["hashes"][0]["content"] == hashlib.sha256(release.encode()).hexdigest()
+    linked = base_tree(**{"/usr/lib/os-release": Link("/nowhere")})
+    assert "hashes" not in named(content(linked), "debian", "operating-system")
+
+
+@pytest.mark.parametrize(
+    ("path", "expected"),
+    [
+        ("github.com/a/b", ["https://github.com/a/b"]),
+        ("github.com/a/b/v2", ["https://github.com/a/b"]),
+        ("github.com/a", []),
+        ("example.org/a/b", []),
+        ("github.com/a/b%3Fx", []),
+    ],
+)
+def test_a_go_module_s_path_tells_its_repository(path: str, expected: list[str]) -> None:
+    document = scan()
+    purl = f"pkg:golang/{path}@v1"
+    document["components"].append(
+        {"bom-ref": "g", "type": "library", "name": "one", "version": "v1", "purl": purl}
+    )
+    links = named(content(None, document), "one").get("externalReferences", [])
+    assert [one["url"] for one in links if one["type"] == "vcs"] == expected
+
+
 POD = f"""\
 kind: Pod
 spec:
@@ -295,8 +325,8 @@ def test_a_kubernetes_file_that_tells_nothing_is_told_to_be_unknown(file: dict[s
 
 def test_a_quadlet_may_be_a_link() -> None:
     path, target = "/etc/containers/systemd/web.container", "/usr/share/web.container"
-    files: dict[str, Content] = {path: Link(target), target: "Image=quay.io/other/web:2\n"}
-    found = content(base_tree(**files))
+    linked: dict[str, Content] = {path: Link(target), target: "Image=quay.io/other/web:2\n"}
+    found = content(base_tree(**linked))
     assert vague(found) == ["image:quay.io/other/web:2"]
     masked = content(base_tree(**{path: Link("/dev/null")}))
     assert vague(masked) == []

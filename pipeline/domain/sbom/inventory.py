@@ -16,7 +16,17 @@ from pipeline.domain.canonical import Json
 from pipeline.domain.gate import Package
 from pipeline.domain.manifest import MODULES
 from pipeline.domain.sbom.ownership import Ownership
-from pipeline.domain.sbom.part import OWN, Organisation, Part, hashes, places, property_of, shown, supplied
+from pipeline.domain.sbom.part import (
+    OWN,
+    Organisation,
+    Part,
+    hashes,
+    occurrences,
+    places,
+    property_of,
+    shown,
+    supplied,
+)
 from pipeline.domain.sbom.scanned import Scanned
 from pipeline.domain.sbom.shipped import (
     FIRMWARE,
@@ -40,6 +50,7 @@ _LARGEST = 4 << 30
 CHANGING = ("/etc/", "/var/", "/run/", "/usr/lib/sysimage/")
 """What differs on a host, or is the database itself: no part of a package's hash."""
 _ARCH = re.compile(r"[?&]arch=([A-Za-z0-9_-]+)")
+OS_RELEASE = "/usr/lib/os-release"
 HASH_OF = f"{OWN}hash:of"
 _HASHED = "lines of sha256sum over the package's files in the image, sorted by path, without /etc and /var"
 
@@ -160,6 +171,7 @@ class _Taker:
             if property_of(part, f"{OWN}package:type") in ("deb", "rpm"):
                 self.packages[str(part["name"]), ""] = ref
                 self.packages[str(part["name"]), _architecture(ref)] = ref
+        self._hash_system()
         self._hash_packages()
         self._hash_found()
         self._take_modules(entries)
@@ -188,6 +200,22 @@ class _Taker:
         if owner is None:
             return ""
         return self.packages.get(owner) or self.packages.get((owner[0], ""), "")
+
+    def _hash_system(self) -> None:
+        """Give the operating system's entry the hash of the file that says what it is."""
+        entry = self.tree.entry(OS_RELEASE)
+        if entry is None or entry.type is not FileType.FILE:
+            return
+        for ref, part in self.components.items():
+            if part["type"] == "operating-system":
+                facts = _with(part, HASH_OF, f"the file {OS_RELEASE}")
+                data = self.tree.read(OS_RELEASE, limit=_LARGEST)
+                more: Part = {
+                    "hashes": hashes(data),
+                    "evidence": occurrences([OS_RELEASE]),
+                    "properties": facts,
+                }
+                self.components[ref] = {**part, **more}
 
     def _hash_packages(self) -> None:
         files: dict[str, dict[str, bytes]] = {}

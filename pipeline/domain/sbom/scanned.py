@@ -36,6 +36,8 @@ _KEPT = {
 
 _H1 = "syft:metadata:h1Digest"
 _GO = "pkg:golang/"
+_GO_FORGE = re.compile(r"pkg:golang/((?:github\.com|codeberg\.org)/[\w.-]+/[\w.-]+)[/@]", re.ASCII)
+"""Forges whose repositories are exactly two names deep in a module's path."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -121,6 +123,7 @@ def _component(ref: str, items: list[dict[str, Any]]) -> Part:
     links: list[dict[str, str]] = [
         link for link in first.get("externalReferences", ()) if is_url(str(link.get("url", "")))
     ]
+    links.extend(_go_repository(ref))
     if links:
         ordered = sorted(links, key=lambda link: (link["type"], link["url"]))
         part["externalReferences"] = [*ordered]
@@ -159,6 +162,13 @@ def _supplier(item: Mapping[str, Any]) -> Organisation | None:
         sites = [link["url"] for link in item.get("externalReferences", ()) if link["type"] == "website"]
         return Organisation(name=str(item["name"]), url=sites[0] if sites else "")
     return None
+
+
+def _go_repository(purl: str) -> Iterator[dict[str, str]]:
+    """Yield where a Go module's source is kept, where its path says so by itself."""
+    found = _GO_FORGE.match(purl)
+    if found is not None:
+        yield {"type": "vcs", "url": f"https://{found[1]}"}
 
 
 def _go_hash(item: Mapping[str, Any]) -> Part:
