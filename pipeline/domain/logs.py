@@ -49,7 +49,11 @@ _RANKS: tuple[re.Pattern[str], ...] = (
         r"|^dpkg: dependency problems prevent"
         r"|^make(?:\[\d+\])?: \*\*\* (?!\[|Waiting ).*Stop\."
     ),
-    re.compile(r"^ *Problem(?: \d+)?: |^Errors during downloading |^error: Failed dependencies"),
+    # What solves and what finishes a module, where nothing above says more.
+    re.compile(
+        r"^(?:pahole|resolve_btfids|sign-file): "
+        r"|^ *Problem(?: \d+)?: |^Errors during downloading |^error: Failed dependencies"
+    ),
     # Those who pass a failure on, from the inside out.
     re.compile(
         r"^(?:make|gmake)(?:\[\d+\])?: \*\*\* \[.*\] (?:Error \d+|Killed|Terminated)|^collect2: error: "

@@ -54,6 +54,8 @@ def test_the_compiler_wins_though_dkms_prints_its_make_log_last() -> None:
         (['ERROR: modpost: "bdev_open" [/build/zfs.ko] undefined!', "make[1]: *** [x:1: all] Error 1"], None),
         (["gcc: fatal error: Killed signal terminated program cc1"], None),
         (["make[2]: *** [scripts/Makefile.build:234: nv.o] Error 1", "make: *** [all] Error 2", DKMS], None),
+        (["  BTF [M] hello.ko", "pahole: hello.ko: Invalid argument", "make: *** [all] Error 1"], 1),
+        (["pahole: unknown option", "a.c:1:1: error: bad"], 1),
         (["make: *** No rule to make target 'modules'.  Stop.", DKMS], None),
         ([DKMS, STEP], None),
         (["make: *** [Makefile:3: all] Error 2", "tar: x.ko: No space left on device"], 1),
