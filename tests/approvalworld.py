@@ -66,11 +66,14 @@ class World:
             ssh_key(self.keys, name)
         self.hub = folder / "hub.git"
         git(folder, "init", "-q", "--bare", "-b", "main", str(self.hub))
+        with (self.hub / "config").open("a") as settings:
+            settings.write("[receive]\n\tautogc = false\n")
         self.top = folder / "checkout"
         git(folder, "clone", "-q", str(self.hub), str(self.top))
         git(self.top, "checkout", "-q", "-b", "main")
         self.images = self.top / "images"
         (self.images / "keys").mkdir(parents=True)
+        self._rules: ProtectedBranch | None = None
         self.now = START
         self.shown: list[tuple[Sequence[Brief], Sequence[str]]] = []
         self.settings(SETTINGS.format(rule=rule, more=more))
@@ -108,7 +111,10 @@ class World:
         return made
 
     def rules(self) -> ProtectedBranch:
-        return ProtectedBranch(self.images, remote="origin")
+        """The protected branch, which is asked anew where it stands whenever it is read."""
+        if self._rules is None:
+            self._rules = ProtectedBranch(self.images, remote="origin")
+        return self._rules
 
     def known(self, one: Candidate, since: str | None = None, **changes: object) -> Known:
         until = one.source.commit

@@ -59,19 +59,22 @@ def free_port() -> int:
 
 
 @contextlib.contextmanager
-def running_registry(folder: Path, *, auth: bool = False) -> Iterator[RunningRegistry]:
+def running_registry(
+    folder: Path, *, auth: bool = False, remembers: bool = True
+) -> Iterator[RunningRegistry]:
     """Start a registry and end it.
 
     Args:
         folder: Takes its configuration, log and storage; made when it does not exist.
         auth: Whether it asks for USER and PASSWORD.
+        remembers: Whether it trusts its memory of what is in its storage; not where that is put back.
     """
     folder.mkdir(parents=True, exist_ok=True)
     storage = folder / "storage"
     program = registry_program()
     for _ in range(5):
         port = free_port()
-        config = _config(folder, storage, port, auth=auth)
+        config = _config(folder, storage, port, auth=auth, remembers=remembers)
         with (folder / "log").open("ab") as log:
             child = subprocess.Popen(
                 [program, "serve", str(config)], stdin=subprocess.DEVNULL, stdout=log, stderr=log
@@ -86,7 +89,7 @@ def running_registry(folder: Path, *, auth: bool = False) -> Iterator[RunningReg
     pytest.fail(f"docker-registry does not start:\n{(folder / 'log').read_text()[-2000:]}")
 
 
-def _config(folder: Path, storage: Path, port: int, *, auth: bool) -> Path:
+def _config(folder: Path, storage: Path, port: int, *, auth: bool, remembers: bool) -> Path:
     # YAML contains JSON, so no YAML writer is needed.
     value: dict[str, object] = {
         "version": 0.1,
@@ -94,7 +97,7 @@ def _config(folder: Path, storage: Path, port: int, *, auth: bool) -> Path:
         "storage": {
             "filesystem": {"rootdirectory": str(storage)},
             "delete": {"enabled": True},
-            "cache": {"blobdescriptor": "inmemory"},
+            **({"cache": {"blobdescriptor": "inmemory"}} if remembers else {}),
         },
         "http": {"addr": f"127.0.0.1:{port}"},
     }

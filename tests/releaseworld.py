@@ -360,12 +360,19 @@ def attests(documents: Mapping[str, bytes], approvals: Sequence[Approval]) -> tu
 
 
 class Restorable:
-    """Folders that can be put back to how they were kept."""
+    """Folders that can be put back to how they were kept.
+
+    Args:
+        kept: Takes the copies; those that are there already, of these folders in this order, are used.
+        folders: What is kept.
+    """
 
     def __init__(self, kept: Path, *folders: Path) -> None:
+        self.kept = kept
         self._pairs = [(folder, kept / str(number)) for number, folder in enumerate(folders)]
         for folder, copy in self._pairs:
-            shutil.copytree(folder, copy, symlinks=True)
+            if not copy.exists():
+                shutil.copytree(folder, copy, symlinks=True)
 
     def restore(self) -> None:
         for folder, copy in self._pairs:

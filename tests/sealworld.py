@@ -311,6 +311,7 @@ class SealWorld(World):
         other.top = self.folder / name
         other.patient = True
         other.images = other.top / "images"
+        other._rules = None
         other._open = []
         git(self.folder, "clone", "-q", str(self.hub), str(other.top))
         return other
@@ -399,13 +400,18 @@ def _run(world: SealWorld, wanted: Sequence[Candidate], moments: Moments, said: 
 
 
 def begin(
-    world: SealWorld, wanted: Sequence[Candidate], *, at: int = 0, version: str = ""
+    world: SealWorld,
+    wanted: Sequence[Candidate],
+    *,
+    at: int = 0,
+    version: str = "",
+    moments: Moments | None = None,
 ) -> tuple[multiprocessing.process.BaseProcess, Path]:
-    """Start a seal in a process of its own, which kills itself at its moment `at`."""
+    """Start a seal in a process of its own, which kills itself at its moment `at`, or what `moments` do."""
     said = world.top.with_suffix(".said")
     said.unlink(missing_ok=True)
     process = multiprocessing.get_context("fork").Process(
-        target=_run, args=(world, wanted, Moments(at), said, version)
+        target=_run, args=(world, wanted, moments or Moments(at), said, version)
     )
     process.start()
     return process, said

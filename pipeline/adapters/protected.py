@@ -5,7 +5,8 @@ That is: the tables `[approval]` and `[ledger.writers]`, the list of signers, th
 Rules: nothing is read from the checkout; which branch is protected is not the checkout's to say either. It is
 the one that was named to the program, or else the remote's own default branch, or the branch that the table
 there names, which then has to name itself. Only files proper are read, no links. No reference is written.
-Without a remote the local branch is read, and a notice says that nobody protects it.
+Without a remote the local branch is read, and a notice says that nobody protects it. Which commit the branch
+is at is asked anew each time; what a commit holds never changes and is read once.
 """
 
 from __future__ import annotations
@@ -61,6 +62,7 @@ class ProtectedBranch:
                     f"{plain(name)!r} is no branch or remote", hint="use letters, digits, - and /"
                 )
         self._images, self._remote, self._branch, self._local = images.absolute(), remote, branch, local
+        self._files: dict[tuple[str, str], bytes] = {}
 
     def read(self) -> ProtectedRules:
         """Return what the protected branch says now.
@@ -258,6 +260,11 @@ class ProtectedBranch:
 
     def _file(self, repo: GitRepo, tip: _Tip, file: str) -> bytes:
         path = self._path(repo, file)
+        if (tip.commit, path) not in self._files:
+            self._files[tip.commit, path] = self._held(repo, tip, path)
+        return self._files[tip.commit, path]
+
+    def _held(self, repo: GitRepo, tip: _Tip, path: str) -> bytes:
         listed = repo.run("ls-tree", "-z", "--full-tree", tip.commit, "--", path)
         mode, _, rest = listed.text.removesuffix("\0").partition(" ")
         if listed.code != 0 or mode not in _REGULAR:

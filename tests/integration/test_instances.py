@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -19,6 +18,7 @@ from typing import Any
 
 import pytest
 import records
+from debiantree import bootstrap
 from hosttrees import BASE, ROLE, UPSTREAM, write
 from registries import RunningRegistry, running_registry
 from subjects import subject
@@ -28,7 +28,6 @@ from pipeline.adapters.ledger import Ledger
 from pipeline.adapters.overlaid import OverlaidContainers
 from pipeline.adapters.process import Processes
 from pipeline.adapters.registry import Registry
-from pipeline.adapters.tools import install_line
 from pipeline.adapters.tree import MountedTree
 from pipeline.domain.gate import Finding, Subject, Verdict
 from pipeline.domain.gates import instance
@@ -44,7 +43,7 @@ from pipeline.errors import InterruptedRunError, ToolFailedError
 
 pytestmark = pytest.mark.engine
 
-PACKAGES = "systemd,systemd-sysv,podman,skopeo,sudo,openssh-server,passwd"
+PACKAGES = ("systemd", "systemd-sysv", "podman", "skopeo", "sudo", "openssh-server", "passwd")
 LARGE = 4096
 LIMITS = ("nofile=20000:20000", "nproc=30000:30000")
 KEY = """\
@@ -77,12 +76,9 @@ def debian_base(tmp_path_factory: pytest.TempPathFactory, engine: Engine) -> Ite
     if named := os.environ.get("PIPELINE_TEST_BASE"):
         yield named
         return
-    if shutil.which("mmdebstrap") is None:
-        pytest.fail(f"mmdebstrap is not installed; install it: {install_line('mmdebstrap')}")
     archive = tmp_path_factory.mktemp("bootstrap") / "rootfs.tar"
     customize = 'rm -f "$1"/etc/ssh/ssh_host_*_key* "$1"/etc/machine-id'
-    words = ["--variant=apt", f"--include={PACKAGES}", '--aptopt=APT::Install-Recommends "false"']
-    command("mmdebstrap", "--quiet", *words, f"--customize-hook={customize}", "trixie", str(archive))
+    bootstrap(archive, PACKAGES, variant="apt", hooks=[customize])
     name = f"localhost/pipeline-test/hosts:{os.getpid()}"
     command("podman", "import", "--quiet", str(archive), name)
     archive.unlink()

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 from ledgers import git
 from registries import RunningRegistry, running_registry
-from sealworld import SealWorld, begin, end
+from releaseworld import Restorable
+from sealworld import Moments, SealWorld, begin, end
 
 from pipeline.domain.image import Tier
 from pipeline.domain.lineage import CHANNEL, Lineage
@@ -20,15 +21,18 @@ from pipeline.verbs.signing import read_signed
 pytestmark = pytest.mark.engine
 
 
-@pytest.fixture(scope="module")
-def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningRegistry]:
-    with running_registry(tmp_path_factory.mktemp("registry")) as registry:
+@pytest.fixture
+def forgetful(tmp_path: Path) -> Iterator[RunningRegistry]:
+    """A registry whose storage can be put back."""
+    with running_registry(tmp_path / "registry", remembers=False) as registry:
         yield registry
 
 
 @pytest.fixture
-def world(tmp_path: Path, running: RunningRegistry) -> Iterator[SealWorld]:
-    made = SealWorld(tmp_path, running.host, path=tmp_path.name.replace("_", "-").lower().strip("-"))
+def world(tmp_path: Path, forgetful: RunningRegistry) -> Iterator[SealWorld]:
+    folder = tmp_path / "world"
+    folder.mkdir()
+    made = SealWorld(folder, forgetful.host)
     yield made
     made.close()
 
@@ -71,41 +75,66 @@ def require_released(world: SealWorld, wanted: Sequence[Candidate]) -> None:
         assert versions == [f"1.{number}.0" for number in range(len(versions))]
 
 
-def unlike(moments: list[str]) -> list[tuple[int, str]]:
-    """The moments with their places, of several alike (attestations, aliases of the second image) the first.
+class Photographer(Moments):
+    """Keeps what a killed seal would leave, the shared repository, the checkout and the registry, at moments.
 
-    A blob that nothing names is left out: nobody can see it.
+    Of several alike (attestations, aliases of the second image) the first is taken. A blob that nothing names
+    is left out: nobody can see it.
     """
-    places = {moment: place for place, moment in reversed(list(enumerate(moments, start=1)))}
-    return sorted(
-        (place, moment)
-        for moment, place in places.items()
-        if moment != "blob" and not moment.startswith("debian/web-1:v1")
-    )
+
+    def __init__(self, folder: Path, *seen_by_others: Path) -> None:
+        super().__init__()
+        self.folder, self._folders = folder, seen_by_others
+
+    def __call__(self, what: str) -> None:
+        super().__call__(what)
+        if what in self.seen[:-1] or what == "blob" or what.startswith("debian/web-1:v1"):
+            return
+        pictures = Restorable(self.folder / str(len(self.seen)), *self._folders)
+        (pictures.kept / "moment").write_text(what)
+
+    def pictures(self) -> list[tuple[str, Restorable]]:
+        """The moments and what there was, in their order; taken by this object in another process."""
+        numbers = sorted(int(path.name) for path in self.folder.iterdir())
+        found = [Restorable(self.folder / str(number), *self._folders) for number in numbers]
+        return [((one.kept / "moment").read_text(), one) for one in found]
 
 
-def test_killed_at_every_moment_the_same_command_completes(world: SealWorld) -> None:
+def require_completes(
+    world: SealWorld, wanted: Sequence[Candidate], before: tuple[Record, ...], moment: str
+) -> None:
+    """What a killed seal left is no half release, and the same command makes a whole one of it."""
+    require_no_half_release(world, wanted, before)
+    process, said = begin(world, wanted)
+    assert end(process, said) == ("already" if moment == "recorded" else "sealed"), moment
+    require_released(world, wanted)
+
+
+def test_killed_at_every_moment_the_same_command_completes(
+    world: SealWorld, forgetful: RunningRegistry
+) -> None:
     base = world.released(parent=world.top_down())
-
-    def candidates() -> list[Candidate]:
-        found = [world.built(name, Tier.INSTANCE, parent=base) for name in ("db-1", "web-1")]
-        world.agree(*found)
-        return found
-
-    process, said = begin(world, candidates())
+    wanted = [world.built(name, Tier.INSTANCE, parent=base) for name in ("db-1", "web-1")]
+    world.agree(*wanted)
+    before = world.records()
+    folders = (world.hub, world.top, forgetful.storage)
+    start = Restorable(world.folder / "start", *folders)
+    photographer = Photographer(world.folder / "pictures", *folders)
+    process, said = begin(world, wanted, moments=photographer)
     assert end(process, said) == "sealed"
+    require_released(world, wanted)
     moments = said.with_suffix(".moments").read_text().splitlines()
     kinds = {one.split(":")[-1].split(" ")[0] for one in moments}
     assert {"reserved", "tagged", "attestation", "signed", "verified", "git", "current", "moved"} <= kinds
-    for at, moment in unlike(moments):
-        wanted = candidates()
-        before = world.records()
-        process, said = begin(world, wanted, at=at)
-        assert end(process, said) == "killed", moment
-        require_no_half_release(world, wanted, before)
-        process, said = begin(world, wanted)
-        assert end(process, said) == ("already" if moment == "recorded" else "sealed"), moment
-        require_released(world, wanted)
+    for moment, pictures in photographer.pictures():
+        pictures.restore()
+        require_completes(world, wanted, before, moment)
+    # A picture is what a kill leaves: no more comes of a process that is killed in truth.
+    for moment in ("tagged", "signed 2"):
+        start.restore()
+        process, said = begin(world, wanted, at=moments.index(moment) + 1)
+        assert end(process, said) == "killed"
+        require_completes(world, wanted, before, moment)
 
 
 def test_eight_seals_of_one_image_from_eight_clones(world: SealWorld) -> None:
@@ -134,9 +163,9 @@ def test_eight_seals_of_one_version_from_eight_clones(world: SealWorld) -> None:
     won = [one for one, what in zip(found, said, strict=True) if what == "sealed"]
     lost = [what for what in said if what != "sealed"]
     assert len(won) == 1
-    assert all(what.startswith(f"{SealConflictError.exit_code} debian/upstream v1.0.0 ") for what in lost), (
-        lost
-    )
+    # Who lost is told by what it met first: the reservation, the registry's tag or the git tag of another.
+    refused = f"{SealConflictError.exit_code} "
+    assert all(what.startswith(refused) and "v1.0.0" in what for what in lost), lost
     [seal] = world.seals()
     assert (seal.digest, seal.version) == (won[0].digest, "1.0.0")
     assert world.names("upstream") == dict.fromkeys(("v1.0.0", "v1.0", "v1"), seal.digest)
