@@ -79,6 +79,8 @@ class World:
         """(module set, kernel) at which Ctrl-C is hit."""
         self.error = "foo.c:12:3: error: too few arguments for {kernel}"
         """What the log of a failed stage says."""
+        self.told: dict[str, str] = {}
+        """Module set to what else its stage's log says."""
         self.waits_for_cancel: set[str] = set()
         """Module sets that compile until they are cancelled."""
         self.extra: dict[str, dict[str, Content]] = {}
@@ -132,7 +134,7 @@ class World:
         if (name, kernel) in self.fails:
             log.write_text(f"making {name}\n{self.error.format(kernel=kernel)}\nmake: *** Error 2\n")
             return 2
-        log.write_text(f"making {name} for {kernel}\n")
+        log.write_text(f"making {name} for {kernel}\n{self.told.get(name, '')}")
         if name == "assemble":
             files = frozenset(str(path.relative_to(context)) for path in context.rglob("*") if path.is_file())
             self.contexts.append((file.read_text(), files))

@@ -23,6 +23,9 @@ if [ "$#" -ne 1 ] || [ ! -d "$1" ]; then
     exit 1
 fi
 version=${1#/usr/src/"$MODULE"-}
+# What is compiled, by digest: this line of the log goes into the provenance.
+lines=$(cd "$1" && find . -type f -print0 | LC_ALL=C sort -z | xargs -0 sha256sum)
+echo "pipeline: source of $MODULE $version is sha256:$(printf '%s\n' "$lines" | sha256sum | cut -d ' ' -f 1)"
 # A kernel with debug information compiles its modules with it, and DKMS strips it: a sixth of the compiler's
 # time for nothing. Only where vmlinux lies beside the headers Kbuild makes BTF of it, and fails without it.
 [ -e "/usr/lib/modules/$KERNEL/build/vmlinux" ] || export KCFLAGS=-g0

@@ -15,6 +15,9 @@ if [ "$#" -ne 1 ] || [ ! -d "$1" ]; then
     exit 1
 fi
 version=${1#/usr/src/"$MODULE"-}
+# What is compiled, by digest: this line of the log goes into the provenance.
+lines=$(cd "$1" && find . -type f -print0 | LC_ALL=C sort -z | xargs -0 sha256sum)
+echo "pipeline: source of $MODULE $version is sha256:$(printf '%s\n' "$lines" | sha256sum | cut -d ' ' -f 1)"
 # DKMS strips the debug information, but it is no waste here: Debian's headers bring a vmlinux, so Kbuild makes
 # the modules' BTF of it, and pahole refuses a module that was compiled with KCFLAGS=-g0.
 if ! dkms build -m "$MODULE" -v "$version" -k "$KERNEL"; then

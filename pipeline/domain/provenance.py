@@ -38,6 +38,7 @@ _HOSTED = (
     "built by a job of a hosted CI platform, in an environment its users do not keep; the job itself wrote "
     "this statement, so it is Build L2 only for whoever trusts the platform's word on the job, and never L3"
 )
+_SOURCES = "the lines of sha256sum over the files of the source, each as ./path, sorted by path"
 _CONDITION = "the statement is signed with the identity that the CI platform gave to this job"
 
 
@@ -94,6 +95,7 @@ class BuildFacts:
         packages: Words that were given to the package manager: `name=version`, or `name` where any would do.
         ecosystem: Begin of a package's purl after `pkg:`: `deb/debian`, `rpm/centos`.
         stages: Name of a builder stage to the digest of its image's config, which is its local id.
+        sources: Word of a package that brought sources to be compiled to the digest of those sources.
     """
 
     definition: str
@@ -103,6 +105,7 @@ class BuildFacts:
     packages: tuple[str, ...] = ()
     ecosystem: str = ""
     stages: Mapping[str, Digest] = field(default_factory=dict)
+    sources: Mapping[str, Digest] = field(default_factory=dict)
 
 
 def ci_job(variables: Mapping[str, str]) -> CiJob | None:
@@ -234,6 +237,13 @@ def _dependencies(
         }
     for word in sorted(set(facts.packages)):
         yield _package(word, facts.ecosystem)
+    for word in sorted(facts.sources):
+        package = _package(word, facts.ecosystem)
+        yield {
+            "name": f"source in {package['name']}",
+            "digest": _sha256(facts.sources[word]),
+            "annotations": {"digestOf": _SOURCES, "package": package["uri"]},
+        }
     if candidate.packages is not None:
         yield {
             "name": "installed packages",

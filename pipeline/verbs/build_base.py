@@ -137,7 +137,14 @@ def make_base(run: Run, base: Base, given: BaseInputs) -> Built:
         ),
         evidence=_evidence(modules, digest_of(log)),
         facts=base_facts(
-            run.files, base, pin, modules, packages=packages, timestamp=run.timestamp, options={}
+            run.files,
+            base,
+            pin,
+            modules,
+            toolchain=_id(run, order.upstream) if order.upstream != parent else "",
+            packages=packages,
+            timestamp=run.timestamp,
+            options={},
         ),
     )
 
@@ -171,6 +178,10 @@ def _generated_files(modules: tuple[BuiltModule, ...], trust: Trust) -> dict[str
 def _packages(base: Base, pin: Pin) -> list[str]:
     userspace = [package_word(name, version) for name, version in sorted(pin.userspace.items())]
     return [*userspace, *(name for name in base.packages if name not in pin.userspace)]
+
+
+def _id(run: Run, local: str) -> str:
+    return (run.engine.id_of(local) or "").removeprefix("sha256:")
 
 
 def _evidence(modules: tuple[BuiltModule, ...], log: Digest) -> dict[str, Digest]:

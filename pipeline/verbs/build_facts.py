@@ -16,6 +16,8 @@ from pipeline.verbs.module_stages import BuiltModule, package_word
 from pipeline.verbs.source_files import SourceFiles
 
 PINS = "pins.toml"
+TOOLCHAIN = "toolchain"
+"""The stage that module stages start from."""
 
 _ECOSYSTEMS = {"apt": "deb/debian", "dnf": "rpm/centos"}
 
@@ -41,21 +43,37 @@ def base_facts(
     pin: Pin,
     modules: Sequence[BuiltModule],
     *,
+    toolchain: str,
     packages: Sequence[str],
     timestamp: int,
     options: Mapping[str, Json],
 ) -> BuildFacts:
-    """Return the facts of a base's build; `packages` are the words its final stage installed."""
-    sources = [package_word(one.module.package, pin.modules[one.module.name]) for one in modules]
+    """Return the facts of a base's build.
+
+    Args:
+        files: Reads files of the definitions.
+        base: The base.
+        pin: Its pin.
+        modules: What was compiled for it.
+        toolchain: Id of the image the modules were compiled on, without `sha256:`; "" for the parent's.
+        packages: Words its final stage installed.
+        timestamp: Date of its files.
+        options: Options of the command line.
+    """
+    sources = {
+        one.module.name: package_word(one.module.package, pin.modules[one.module.name]) for one in modules
+    }
+    stages = {one.module.name: Digest(f"sha256:{one.image}") for one in modules}
     pins = f"{files.images.name}/{base.line}/{PINS}"
     return BuildFacts(
         definition=base.file,
         timestamp=timestamp,
         options=options,
         files={**files.digests([base.file, pins, *files.common]), **_context(files, base)},
-        packages=(*pin.kernel_packages, *pin.kernel_devel, *sources, *packages),
+        packages=(*pin.kernel_packages, *pin.kernel_devel, *sources.values(), *packages),
         ecosystem=_ECOSYSTEMS.get(base.package_manager, ""),
-        stages={one.module.name: Digest(f"sha256:{one.image}") for one in modules},
+        stages=stages | ({TOOLCHAIN: Digest(f"sha256:{toolchain}")} if toolchain else {}),
+        sources={sources[one.module.name]: one.source for one in modules if one.source is not None},
     )
 
 

@@ -6,6 +6,7 @@ kernel that was asked for.
 
 from __future__ import annotations
 
+import re
 import threading
 from collections.abc import Mapping, Sequence
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
@@ -22,6 +23,8 @@ from pipeline.verbs.stages import EngineStage, run_engine
 
 OUT = "/out"
 """Where a builder stage leaves what it offers."""
+_SOURCE = re.compile(r"pipeline: source of (?P<name>\S+) \S+ is (?P<digest>sha256:[0-9a-f]{64})")
+"""The line by which a stage's script names what it compiles."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,12 +48,21 @@ class ModuleOrder:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BuiltModule:
-    """A module set that compiled: the id of its local image, its manifest and the digest of its log."""
+    """A module set that compiled.
+
+    Attributes:
+        module: Its definition.
+        image: Id of its local image.
+        manifest: Its manifest.
+        log: Digest of its log.
+        source: Digest of what was compiled, as the stage told it in its log; None where it told none.
+    """
 
     module: ResolvedModule
     image: str
     manifest: Manifest
     log: Digest
+    source: Digest | None = None
 
 
 def build_toolchain(run: Run, name: str, file: Path | None, upstream: str) -> str:
@@ -111,7 +123,15 @@ def build_module(
             stage=name, first_error=error.message, log=str(log), log_digest=str(digest_of(log))
         ) from error
     identity = (run.engine.id_of(stage.tag) or "").removeprefix("sha256:")
-    return BuiltModule(module=module, image=identity, manifest=manifest, log=digest_of(log))
+    return BuiltModule(
+        module=module, image=identity, manifest=manifest, log=digest_of(log), source=_source(log, module.dkms)
+    )
+
+
+def _source(log: Path, dkms: str) -> Digest | None:
+    """Return what the stage says of the source, before anything of that source has run."""
+    found = (_SOURCE.fullmatch(line) for line in log.read_text("utf-8", "replace").splitlines())
+    return next((Digest(one["digest"]) for one in found if one is not None and one["name"] == dkms), None)
 
 
 def build_modules(

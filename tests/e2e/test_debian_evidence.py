@@ -41,6 +41,9 @@ def test_provenance_names_commit_parent_and_what_was_built(demo: Demo) -> None:
     assert named["definitions"]["digest"]["gitCommit"] == record["source"]["commit"]
     assert named["debian/debian-13"]["digest"]["sha256"] == record["parent"]["digest"].removeprefix("sha256:")
     assert "zfs-dkms" in named
+    assert {"stage toolchain", "source in zfs-dkms", "source in nvidia-open-kernel-dkms"} <= {
+        name for name, one in named.items() if one.get("digest", {}).get("sha256")
+    }
     assert "images/debian/base/base.toml" in named
     byproducts = {one["name"]: one["digest"] for one in statement["predicate"]["runDetails"]["byproducts"]}
     assert byproducts["sbom"] == {"sha256": record["evidence"]["sbom"].removeprefix("sha256:")}

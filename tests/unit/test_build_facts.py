@@ -12,6 +12,7 @@ from hosttrees import make_tree
 from records import candidate
 
 from pipeline.adapters.definitions import load
+from pipeline.domain.canonical import Json
 from pipeline.domain.catalogue import Instance
 from pipeline.domain.manifest import Manifest
 from pipeline.domain.pin import Pin
@@ -50,12 +51,21 @@ def test_a_base_is_made_from_its_definition_pins_keys_and_its_whole_build_contex
             image=sha(module.name).hex,
             manifest=Manifest(set_name=module.name, kernel=PIN.kernel, module_version="1", files=()),
             log=sha("log"),
+            source=sha("source") if module.name == "zfs" else None,
         )
         for module in yard.base.modules
     ]
     files = SourceFiles(yard.images, ["keys/release.pub"])
+    options: dict[str, Json] = {"verifyReproducible": False}
     found = base_facts(
-        files, yard.base, PIN, stages, packages=("tmux",), timestamp=7, options={"verifyReproducible": False}
+        files,
+        yard.base,
+        PIN,
+        stages,
+        toolchain=sha("tools").hex,
+        packages=("tmux",),
+        timestamp=7,
+        options=options,
     )
     assert {
         "images/pipeline.toml",
@@ -67,7 +77,8 @@ def test_a_base_is_made_from_its_definition_pins_keys_and_its_whole_build_contex
         "Containerfiles/debian/modules-zfs.Containerfile",
     } <= found.files.keys()
     assert found.files["Containerfiles/debian/helper.sh"] == sha("true\n")
-    assert found.stages == {"nvidia": sha("nvidia"), "zfs": sha("zfs")}
+    assert found.stages == {"nvidia": sha("nvidia"), "zfs": sha("zfs"), "toolchain": sha("tools")}
+    assert found.sources == {"zfs-dkms=2.3.9-1": sha("source")}
     assert set(found.packages) == {
         "linux-image-6.12.1-test=6.12.1-1",
         "linux-headers-6.12.1-test=6.12.1-1",

@@ -164,6 +164,18 @@ def test_the_marker_must_stand_exactly_once(yard: Yard, text: str, times: int) -
     assert "push base" not in yard.world.happened
 
 
+def test_what_a_stage_compiled_is_taken_from_the_first_line_that_says_so(yard: Yard) -> None:
+    first, later = sha("zfs 2.3.9"), sha("what a makefile prints")
+    line = "pipeline: source of {} 2.3.9 is {}\n"
+    dkms = next(module.dkms for module in yard.base.modules if module.name == "zfs")
+    yard.world.told["zfs"] = (
+        f"Setting up x\n{line.format('other', later)}{line.format(dkms, first)}{line.format(dkms, later)}"
+    )
+    yard.world.told["nvidia"] = "pipeline: source of nvidia 1 is sha256:short\n"
+    build(yard)
+    assert list(yard.world.built[-1].facts.sources.values()) == [first]
+
+
 def test_nothing_is_pushed_when_a_gate_refuses(yard: Yard) -> None:
     strict = yard.with_base(gates=GatePolicy())
     with pytest.raises(GateRefusedError, match="gates said no"):

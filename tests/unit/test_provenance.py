@@ -40,6 +40,7 @@ FACTS = BuildFacts(
     packages=("zfs-dkms=2.3.9-0+deb13u1", "tmux", "linux-image-6.12.94+deb13-amd64=1:6.12.94-1"),
     ecosystem="deb/debian",
     stages={"zfs": digest(30), "toolchain": digest(31)},
+    sources={"zfs-dkms=2.3.9-0+deb13u1": digest(32)},
 )
 LAPTOP = BuilderFacts(
     versions={"bootc-pipeline": "0.4.0", "podman": "4.3.1"}, remote="git@forge.example:os/images.git"
@@ -176,6 +177,8 @@ def test_every_input_is_named_by_digest_or_version() -> None:
     }
     assert found["installed packages"]["digest"] == {"sha256": digest(8).hex}
     assert found["tmux"] == {"name": "tmux", "uri": "pkg:deb/debian/tmux"}
+    assert found["source in zfs-dkms"]["digest"] == {"sha256": digest(32).hex}
+    assert found["source in zfs-dkms"]["annotations"]["package"] == found["zfs-dkms"]["uri"]
 
 
 def test_a_mirrored_image_names_where_it_came_from() -> None:
