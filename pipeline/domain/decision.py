@@ -203,10 +203,10 @@ class Rejection(Decision):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Withdrawal(Decision):
-    """A person takes an approval back; it counts at once.
+    """A person takes an approval or a rejection back; it counts at once.
 
     Attributes:
-        approval: Id of the approval's record.
+        approval: Id of the decision's record.
         images: The images it spoke of, `line/image`, sorted.
     """
 
@@ -224,7 +224,7 @@ class Withdrawal(Decision):
     @property
     def title(self) -> str:
         """The record in one line."""
-        return f"{self.kind} of approval {self.approval[:12]}"
+        return f"{self.kind} of decision {self.approval[:12]}"
 
     def names(self) -> frozenset[str]:
         """Return its images."""
@@ -232,7 +232,7 @@ class Withdrawal(Decision):
 
     def summary(self) -> tuple[tuple[str, str], ...]:
         """Return what `git log` shows of the record."""
-        return (("Approval", self.approval), ("Why", self.why), self._proved())
+        return (("Decision", self.approval), ("Why", self.why), self._proved())
 
 
 def require_version(text: str) -> None:

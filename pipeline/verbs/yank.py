@@ -62,7 +62,7 @@ def yank(
         )
     records = ledger.read()
     lineage = Lineage(records)
-    seal = lineage.find(image_named(image, lineage.names, line), version, yanked=True)
+    seal = lineage.find(image_named(image, Overview(records).names, line), version, yanked=True)
     if lineage.yank_of(seal) is not None:
         return _told(seal, records, already=True)
     record = Yank(

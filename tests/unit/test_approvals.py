@@ -156,3 +156,10 @@ def test_the_proof_is_no_part_of_the_statement_and_everything_else_is() -> None:
         dataclasses.replace(one, decided=(decided(version="9.0.0"),)),
     ):
         assert changed.statement() != one.statement()
+
+
+def test_a_withdrawal_speaks_of_either_decision() -> None:
+    for one in (approval("ben"), rejection("ben")):
+        taken = withdrawal(one)
+        assert taken.title == f"withdrawal of decision {one.id[:12]}"
+        assert taken.summary()[0] == ("Decision", one.id)

@@ -7,7 +7,7 @@ import shlex
 
 import pytest
 from memoryledger import ShelfLedger
-from records import NOON, deployment, seal, yank
+from records import NOON, candidate, deployment, seal, yank
 from releasekit import base, host, later, shown
 
 from pipeline.arguments import parser
@@ -117,6 +117,13 @@ def test_what_is_not_released_is_not_yanked(image: str, version: str, hint: str)
         yanked(ledger, image, version)
     assert hint in caught.value.hint
     assert len(ledger.records) == len(ESTATE)
+
+
+def test_an_image_that_was_only_built_is_not_called_unknown() -> None:
+    built = candidate(77, image="mail-1")
+    with pytest.raises(NotFoundError, match="debian/mail-1 has no release") as caught:
+        yanked(ShelfLedger(*ESTATE, built), "mail-1")
+    assert "debian/mail-1 has no release yet" in caught.value.hint
 
 
 def test_a_name_of_several_lines_is_not_guessed() -> None:
