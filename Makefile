@@ -24,7 +24,7 @@ demo-clean: ## remove what the demo made
 test: test-tools setup ## everything: lint, types, unit, integration and the real build; under 30 minutes
 	scripts/test
 
-check: setup ## lint, types and unit tests; under two minutes
+check: test-tools setup ## lint, types and unit tests; under two minutes
 	.venv/bin/python -m pytest -q tests/unit
 
 format: setup ## format the code

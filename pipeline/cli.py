@@ -50,19 +50,16 @@ def main(argv: Sequence[str] | None = None) -> int:
         code = _run(options)
         sys.stdout.flush()
     except PipelineError as error:
-        return _tell(error)
+        return _tell(error, words)
     except KeyboardInterrupt:
-        return _tell(
-            InterruptedRunError(
-                "interrupted; nothing half-done was left behind", hint="run the same command again"
-            )
-        )
+        interrupted = "interrupted; nothing half-done was left behind"
+        return _tell(InterruptedRunError(interrupted, hint="run the same command again"), words)
     except BrokenPipeError:
         # The reader of our output went away (`pipeline log | head`): no fault of anybody.
         _discard_output()
         return 0
     except Exception as error:  # noqa: BLE001 - the boundary: everything unforeseen becomes a report
-        return _tell(_report(error, words))
+        return _tell(_report(error, words), words)
     return code
 
 
@@ -72,13 +69,21 @@ def _run(options: argparse.Namespace) -> int:
     return run_verb(options, environment=os.environ)
 
 
-def _tell(error: PipelineError) -> int:
+def _tell(error: PipelineError, words: Sequence[str]) -> int:
+    """Say what is wrong, for people, or as one more JSON line where `--json` was given."""
+    message, hint = _harmless(error.message), _harmless(error.hint)
+    said = f"pipeline: {message}\n  -> {hint}\n"
+    if "--json" in words:  # also where the words themselves are what is wrong
+        import json  # noqa: PLC0415 - only needed here
+
+        told = {"event": "error", "exit_code": error.exit_code, "message": message, "hint": hint}
+        said = f"{json.dumps(told)}\n"
     try:
         sys.stdout.flush()
     except BrokenPipeError:
         _discard_output()
     with contextlib.suppress(BrokenPipeError):
-        sys.stderr.write(f"pipeline: {_harmless(error.message)}\n  -> {_harmless(error.hint)}\n")
+        sys.stderr.write(said)
     return error.exit_code
 
 

@@ -58,6 +58,7 @@ def add_reject(verbs: Any) -> None:
     )
     _decided(verb)
     _signing(verb)
+    verb.add_argument("--dry-run", action="store_true", help="show what would be rejected, sign nothing")
 
 
 def add_withdraw(verbs: Any) -> None:
@@ -65,3 +66,4 @@ def add_withdraw(verbs: Any) -> None:
     verb = make_verb(verbs, "withdraw", "take an approval or a rejection back; it counts at once")
     verb.add_argument("decision", metavar="DECISION", help="id of its record, or the beginning of it")
     _signing(verb)
+    verb.add_argument("--dry-run", action="store_true", help="show what would be taken back, sign nothing")

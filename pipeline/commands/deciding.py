@@ -83,9 +83,10 @@ def reject(parts: Parts) -> int:
     from pipeline.render.approve import show_decision  # noqa: PLC0415
     from pipeline.verbs.reject import reject as verb  # noqa: PLC0415
 
-    branch = parts.releasing.branch
-    made = verb(_proposals(parts, branch, version=None), _deciding(parts, branch), why=parts.options.why)
-    show_decision(made, console=console(), as_json=parts.options.json)
+    branch, options = parts.releasing.branch, parts.options
+    proposals = _proposals(parts, branch, version=None)
+    made = verb(proposals, _deciding(parts, branch), why=options.why, dry_run=options.dry_run)
+    show_decision(made, console=console(), as_json=options.json)
     return 0
 
 
@@ -94,8 +95,10 @@ def withdraw(parts: Parts) -> int:
     from pipeline.render.approve import show_decision  # noqa: PLC0415
     from pipeline.verbs.withdraw import withdraw as verb  # noqa: PLC0415
 
-    made = verb(parts.options.decision, _deciding(parts, parts.releasing.branch), why=parts.options.why)
-    show_decision(made, console=console(), as_json=parts.options.json)
+    options = parts.options
+    deciding = _deciding(parts, parts.releasing.branch)
+    made = verb(options.decision, deciding, why=options.why, dry_run=options.dry_run)
+    show_decision(made, console=console(), as_json=options.json)
     return 0
 
 

@@ -34,12 +34,15 @@ def show_briefs(briefs: Sequence[Brief], warnings: Sequence[str], *, console: Co
 
 
 def show_decision(decision: Decision, *, console: Console, as_json: bool) -> None:
-    """Print a recorded decision, as JSON or as `git log` shows it."""
+    """Print a decision, as JSON or as `git log` shows it; one without a proof was not recorded."""
     if as_json:
         console.print_json(data=_json(decision))
         return
     console.print(Text(plain(decision.title), style="bold"))
-    for key, value in (*decision.summary(), ("Record", decision.id)):
+    for key, value in (
+        *decision.summary(),
+        ("Record", "none, this was a dry run" if decision.proof is None else decision.id),
+    ):
         console.print(Text(f"  {key}: {plain(value, _LONGEST)}"), soft_wrap=True)
 
 

@@ -33,8 +33,8 @@ HEAD = """\
 # Releases: a person starts the job `approve`, then `seal`. Protect the environment `{approval}` and let
 # those deploy to it who may approve ([approval.gitlab] and ci_identities in images/pipeline.toml on the
 # protected branch say the same); where two have to, the second starts the job again. A reason can be given as
-# the variable PIPELINE_WHY when the job is started. Who approves at a terminal leaves that job alone. Sealing
-# needs cosign 3: set PIPELINE_CI_IMAGE to an image that has it."""
+# the variable PIPELINE_WHY when the job is started. Who approves at a terminal leaves that job alone. A key
+# in a key service needs cosign 3: set PIPELINE_CI_IMAGE to an image that has it."""
 
 _OUT = ".pipeline/ci"
 _WHY = '"${PIPELINE_WHY:-approved in $CI_JOB_URL}"'

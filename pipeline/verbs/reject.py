@@ -11,13 +11,14 @@ from pipeline.domain.decision import Rejection
 from pipeline.verbs.deciding import Deciding, Proposal, in_order, record_decision, who_signs
 
 
-def reject(proposals: Sequence[Proposal], parts: Deciding, *, why: str) -> Rejection:
+def reject(proposals: Sequence[Proposal], parts: Deciding, *, why: str, dry_run: bool = False) -> Rejection:
     """Sign and record the rejection of all proposals in one record; return it.
 
     Args:
         proposals: One for each image.
         parts: What decisions are made with.
         why: Why not, one line.
+        dry_run: Whether only to look: what is returned is neither signed nor recorded.
 
     Raises:
         UsageError: An image is named twice, the text does not do, or the key is unknown.
@@ -31,4 +32,4 @@ def reject(proposals: Sequence[Proposal], parts: Deciding, *, why: str) -> Rejec
     draft = Rejection(
         time=parts.clock(), author=parts.author, why=why, decided=tuple(one.decided for one in ordered)
     )
-    return record_decision(draft, parts, rules, signer)
+    return draft if dry_run else record_decision(draft, parts, rules, signer)

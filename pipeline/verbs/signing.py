@@ -59,7 +59,7 @@ __all__ = [
 
 
 class Signer(Protocol):
-    """Signs with the release key; `adapters.signer.CosignSigner` is one."""
+    """Signs with the release key; `signing_key.FileSigner` and `signer.CosignSigner` of the adapters do."""
 
     @property
     def key(self) -> VerifyKey:
@@ -70,7 +70,7 @@ class Signer(Protocol):
         """
 
     def sign(self, blobs: Sequence[bytes]) -> tuple[bytes, ...]:
-        """Return the signature of each blob, in their order; one program for all of them.
+        """Return the signature of each blob, in their order; at most one program is started.
 
         Raises:
             SignatureError: The key cannot be used.
@@ -343,7 +343,7 @@ def _signed(blobs: Sequence[bytes], signer: Signer) -> tuple[bytes, ...]:
         raise SignatureError(
             f"of {len(blobs)} signatures that were asked for, {len(made)} came and {wrong} of them do not "
             f"verify with the key {signer.key}; nothing was pushed",
-            hint="see that the signing key and its public key belong together, and which cosign is used",
+            hint="see that the signing key and its public key belong together",
         )
     return made
 

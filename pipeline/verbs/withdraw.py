@@ -20,13 +20,14 @@ from pipeline.verbs.deciding import Deciding, record_decision, who_signs
 _PREFIX = re.compile(r"[0-9a-f]{8,64}")
 
 
-def withdraw(name: str, parts: Deciding, *, why: str) -> Withdrawal:
+def withdraw(name: str, parts: Deciding, *, why: str, dry_run: bool = False) -> Withdrawal:
     """Sign and record that an approval or a rejection is taken back; return the record.
 
     Args:
         name: Id of its record, or at least the first eight digits.
         parts: What decisions are made with.
         why: Why, one line.
+        dry_run: Whether only to look: what is returned is neither signed nor recorded.
 
     Raises:
         UsageError: The name is no id, several records begin so, or the key is unknown.
@@ -51,7 +52,7 @@ def withdraw(name: str, parts: Deciding, *, why: str) -> Withdrawal:
         _require_open(target, there)
 
     check(records)
-    return record_decision(draft, parts, rules, signer, check)
+    return draft if dry_run else record_decision(draft, parts, rules, signer, check)
 
 
 def _named(name: str, records: Sequence[Record]) -> Approval | Rejection:

@@ -170,12 +170,18 @@ def test_a_rejection_counts_at_once_and_so_does_taking_it_back(world: World) -> 
     one = world.candidate()
     world.approve("ben", world.proposal(one))
     world.approve("cleo", world.proposal(one))
+    before = world.ledger().read()
+    seen = reject([world.proposal(one)], world.deciding("ada"), why="it does not boot", dry_run=True)
+    assert (seen.proof, *seen.names()) == (None, "debian/base")
+    assert world.ledger().read() == before
     no = reject([world.proposal(one)], world.deciding("ada"), why="it does not boot on my host")
     assert "rejections: got " in world.why(one)
     with pytest.raises(GateRefusedError, match="it does not boot on my host"):
         world.approve("dan", world.proposal(one))
     with pytest.raises(GateRefusedError, match=r"made by ada@example\.org, not by ben@"):
         withdraw(no.id, world.deciding("ben"), why="nonsense")
+    back = withdraw(no.id[:12], world.deciding("ada"), why="it was a loose cable", dry_run=True)
+    assert (back.proof, world.ledger().read()[-1]) == (None, no)
     withdraw(no.id[:12], world.deciding("ada"), why="it was a loose cable")
     assert world.why(one) == ""
 

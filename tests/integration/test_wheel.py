@@ -53,6 +53,7 @@ def test_the_wheel_brings_scaffold_and_licence(wheel: Path) -> None:
         names = set(archive.namelist())
     assert "pipeline/scaffold/images/pipeline.toml" in names
     assert "pipeline/scaffold/Containerfiles/debian/base.Containerfile" in names
+    assert "pipeline/scaffold/scripts/fetch-cosign" in names
     assert "pipeline/py.typed" in names
     assert any(name.endswith("licenses/LICENSE") for name in names)
 

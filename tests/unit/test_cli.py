@@ -18,7 +18,10 @@ from pipeline.adapters.scaffold import ScaffoldFolder, installed_source
 from pipeline.verbs.init import init
 
 ROOT = Path(pipeline.__file__).parents[1]
-HEAVY = ("pydantic", "rich", "docker", "git", "yaml", "zstandard", "elftools", "tomlkit", "urllib3")
+HEAVY = (
+    *("pydantic", "rich", "docker", "git", "yaml", "zstandard", "elftools", "tomlkit", "urllib3"),
+    *("cryptography", "nacl"),
+)
 
 
 @dataclass(frozen=True)
@@ -146,10 +149,10 @@ def test_what_does_not_exist_is_usage_too(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.chdir(repository)
-    for json_words in ((), ("--json",)):
+    for json_words, hint in (((), "\n  -> "), (("--json",), '"hint": "')):
         said = main(capsys, *json_words, *words)
         assert (said.code, said.out) == (2, ""), said.err
-        assert "\n  -> " in said.err
+        assert hint in said.err
 
 
 # --- verbs that need no engine ---------------------------------------------------------------------------
@@ -197,6 +200,15 @@ def test_check_list_and_schema_need_no_definitions(tmp_path: Path) -> None:
 
 def test_ci_render_is_the_file_the_scaffold_has(repository: Path) -> None:
     assert run(repository, "ci", "render").out == (repository / ".gitlab-ci.yml").read_text()
+
+
+@pytest.mark.parametrize("words", [("--json", "plan", "--no-such"), ("--json", "log")])
+def test_to_a_machine_an_error_is_one_json_line(tmp_path: Path, words: tuple[str, ...]) -> None:
+    said = run(tmp_path, *words)
+    [line] = said.err.splitlines()
+    told = json.loads(line)
+    assert (told["event"], told["exit_code"], said.out) == ("error", said.code, "")
+    assert all((said.code, told["message"], told["hint"]))
 
 
 def test_missing_definitions_are_a_definition_error(tmp_path: Path) -> None:
