@@ -198,7 +198,7 @@ class Registry(Repositories):
         return self._mount(repository, digest, source).status == _CREATED
 
     def _mount(self, repository: Repository, digest: Digest, source: Repository) -> Answer:
-        query = urlencode({"mount": digest.value, "from": source.path})
+        query = urlencode({"mount": digest.value, "from": source.path}, safe=":/")
         further = () if source == repository else scopes_of(source, "pull")
         scopes = (*scopes_of(repository, "pull,push"), *further)
         return self._http.patiently(

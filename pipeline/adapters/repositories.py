@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from typing import NoReturn
-from urllib.parse import quote, urljoin
+from urllib.parse import urljoin
 
 from pipeline.adapters.tokens import Credentials
 from pipeline.adapters.transport import Answer, Patience, Transport
@@ -110,7 +110,7 @@ class Repositories:
             raise RegistryError(
                 f"{self.host} opened an upload to {repository} but did not say where", hint="see its log"
             )
-        return f"{location}{'&' if '?' in location else '?'}digest={quote(digest.value, safe='')}"
+        return f"{location}{'&' if '?' in location else '?'}digest={digest}"
 
     def _path(self, repository: Repository, rest: str) -> str:
         if repository.registry != self.host:

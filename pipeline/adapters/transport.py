@@ -34,6 +34,7 @@ _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _REDIRECT_LIMIT = 5
 _ERROR_BODY = 8 << 10
 _BODY = 4 << 20
+_AGENT = "bootc-pipeline"
 
 
 class TransientError(Exception):
@@ -99,17 +100,16 @@ class Transport:
         self.insecure = insecure
         self.patience = patience or Patience()
         self._base = f"{'http' if insecure else 'https'}://{host}"
-        self._pool = urllib3.PoolManager(
-            maxsize=connections,
-            block=True,
-            retries=False,
-            timeout=urllib3.Timeout(connect=self.patience.connect, read=self.patience.read),
-            headers={"User-Agent": "bootc-pipeline"},
+        timeout = urllib3.Timeout(connect=self.patience.connect, read=self.patience.read)
+        self._pool = urllib3.PoolManager(maxsize=connections, block=True, retries=False, timeout=timeout)
+        self._own = urllib3.connection_from_url(
+            self._base, maxsize=connections, block=True, retries=False, timeout=timeout
         )
         self._auth = Authorizer(credentials, insecure=insecure, fetch=self._fetch_token)
 
     def close(self) -> None:
         """Close every kept connection."""
+        self._own.close()
         self._pool.clear()
 
     def patiently(self, operation: Callable[[], T]) -> T:
@@ -228,11 +228,12 @@ class Transport:
     def _send(
         self, method: str, url: str, *, headers: Mapping[str, str], body: Body | None, what: str
     ) -> Response:
+        own = url.startswith(f"{self._base}/")  # straight to its pool: that spares parsing the address again
         try:
-            return self._pool.request(
+            return (self._own if own else self._pool).urlopen(
                 method,
-                url,
-                headers=dict(headers),
+                url.removeprefix(self._base) if own else url,
+                headers={"User-Agent": _AGENT, **headers},
                 body=body() if callable(body) else body,
                 redirect=False,
                 preload_content=False,
