@@ -25,10 +25,10 @@ from pipeline.domain.diff.snapshot import Aspect, ChangeKind, FileChange, FileFa
 from pipeline.domain.diff.texts import TextChange
 from pipeline.domain.diff.units import Start
 from pipeline.domain.diff.users import Account
-from pipeline.domain.dossier import Commit, Dossier, EvidenceLine, Held, History
-from pipeline.domain.dossier_assembly import assemble_dossier
-from pipeline.domain.dossier_difference import Change as ToldChange
-from pipeline.domain.dossier_difference import ReleaseSize
+from pipeline.domain.dossier.assembly import assemble_dossier
+from pipeline.domain.dossier.difference import Change as ToldChange
+from pipeline.domain.dossier.difference import ReleaseSize
+from pipeline.domain.dossier.dossier import Commit, Dossier, EvidenceLine, Held, History
 from pipeline.domain.evidence import EvidenceKind
 from pipeline.domain.gate import Verdict
 from pipeline.domain.pin import PassedOver, Pin

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from pipeline.adapters.gitrepo import GitRepo
 from pipeline.domain.commits import MOST_COMMITS
-from pipeline.domain.dossier import Commit
+from pipeline.domain.dossier.dossier import Commit
 from pipeline.errors import NotFoundError, ToolFailedError
 
 _FORMAT = "%H%x00%aN%x00%ct%x00%s"

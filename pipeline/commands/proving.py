@@ -12,7 +12,7 @@ from pipeline.errors import PipelineError, SbomError, UsageError
 from pipeline.wiring import Parts
 
 if TYPE_CHECKING:
-    from pipeline.domain.dossier import Dossier, Missing
+    from pipeline.domain.dossier.dossier import Dossier, Missing
     from pipeline.domain.evidence import EvidenceKind
     from pipeline.domain.pin import Pin
     from pipeline.domain.record import Candidate
@@ -224,7 +224,7 @@ def _review_parts(parts: Parts, record: Candidate, *, whole: bool) -> Review:
 
 def _program(parts: Parts) -> tuple[str, ...]:
     """Return the words that lead to the same definitions from the same folder."""
-    from pipeline.domain.dossier_assembly import PROGRAM  # noqa: PLC0415
+    from pipeline.domain.dossier.assembly import PROGRAM  # noqa: PLC0415
 
     images: str = parts.options.images
     return PROGRAM if images == IMAGES else (*PROGRAM, "--images", images)
@@ -232,7 +232,7 @@ def _program(parts: Parts) -> tuple[str, ...]:
 
 def _pin_of(parts: Parts, record: Candidate) -> Pin | Missing:
     from pipeline.adapters.pins import Pins  # noqa: PLC0415
-    from pipeline.domain.dossier import Missing  # noqa: PLC0415
+    from pipeline.domain.dossier.dossier import Missing  # noqa: PLC0415
 
     try:
         line = parts.catalogue.line(record.line)

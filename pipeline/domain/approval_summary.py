@@ -10,8 +10,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from pipeline.domain.decision import Decided
-from pipeline.domain.dossier import Dossier, Missing
-from pipeline.domain.dossier_difference import Risk
+from pipeline.domain.dossier.difference import Risk
+from pipeline.domain.dossier.dossier import Dossier, Missing
 from pipeline.domain.record import Candidate
 
 

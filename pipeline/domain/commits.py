@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
-from pipeline.domain.dossier import Commit
+from pipeline.domain.dossier.dossier import Commit
 
 MOST_COMMITS = 200
 """Commits that are read at most where there is no commit to begin from."""

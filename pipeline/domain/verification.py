@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from pipeline.domain.dossier_reading import Fields, NotUnderstoodError
+from pipeline.domain.dossier.reading import Fields, NotUnderstoodError
 from pipeline.domain.image import Digest, Repository, Tier
 from pipeline.domain.provenance import PREDICATE
 from pipeline.domain.record import Candidate

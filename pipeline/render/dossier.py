@@ -20,8 +20,8 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from pipeline.domain.dossier import Boot, Dossier, GateLine, Held, History, KernelPin, Missing, Sbom
-from pipeline.domain.dossier_difference import ChangeGroup, Difference, Risk, Sizes
+from pipeline.domain.dossier.difference import ChangeGroup, Difference, Risk, Sizes
+from pipeline.domain.dossier.dossier import Boot, Dossier, GateLine, Held, History, KernelPin, Missing, Sbom
 from pipeline.domain.gate import Verdict
 from pipeline.domain.image import Digest
 from pipeline.domain.record import Candidate, record_json

@@ -18,8 +18,8 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from pipeline.domain.dossier import Dossier, Missing
-from pipeline.domain.dossier_difference import How, Risk, SizeOf, Sizes
+from pipeline.domain.dossier.difference import How, Risk, SizeOf, Sizes
+from pipeline.domain.dossier.dossier import Dossier, Missing
 from pipeline.domain.text import plain
 from pipeline.domain.vulnerabilities import Severity
 from pipeline.render import figures

@@ -14,8 +14,8 @@ from functools import cache
 from typing import Any, Protocol, TypeVar
 
 from pipeline.domain.decision import Release
-from pipeline.domain.dossier_parts import read_gates
-from pipeline.domain.dossier_reading import Fields, NotUnderstoodError
+from pipeline.domain.dossier.parts import read_gates
+from pipeline.domain.dossier.reading import Fields, NotUnderstoodError
 from pipeline.domain.evidence_report import Standing
 from pipeline.domain.gate import Verdict
 from pipeline.domain.lineage import Lineage

@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from pipeline.domain.commits import Commits
-from pipeline.domain.dossier import Dossier, EvidenceLine, Held, History, Maybe, Missing
-from pipeline.domain.dossier_assembly import NOT_RECORDED, PROGRAM, assemble_dossier
-from pipeline.domain.dossier_difference import ReleaseSize
+from pipeline.domain.dossier.assembly import NOT_RECORDED, PROGRAM, assemble_dossier
+from pipeline.domain.dossier.difference import ReleaseSize
+from pipeline.domain.dossier.dossier import Dossier, EvidenceLine, Held, History, Maybe, Missing
 from pipeline.domain.evidence import EvidenceKind
 from pipeline.domain.image import Digest
 from pipeline.domain.oci import digest_of

@@ -10,8 +10,8 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 
-from pipeline.domain.dossier_difference import ReleaseSize
-from pipeline.domain.dossier_reading import Fields, NotUnderstoodError
+from pipeline.domain.dossier.difference import ReleaseSize
+from pipeline.domain.dossier.reading import Fields, NotUnderstoodError
 from pipeline.domain.evidence import EvidenceKind
 from pipeline.domain.lineage import Lineage
 from pipeline.domain.oci import digest_of

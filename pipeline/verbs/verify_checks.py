@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from pipeline.domain.approvals import Vote
 from pipeline.domain.attestation import Attestation
-from pipeline.domain.dossier_reading import NotUnderstoodError
+from pipeline.domain.dossier.reading import NotUnderstoodError
 from pipeline.domain.evidence import EvidenceKind
 from pipeline.domain.evidence_report import Standing as Piecewise
 from pipeline.domain.protected_rules import ProtectedRules

@@ -13,7 +13,7 @@ import dossiers
 import pytest
 from playwright.sync_api import Browser, ConsoleMessage, Page, Request, sync_playwright
 
-from pipeline.domain.dossier import Dossier, Missing
+from pipeline.domain.dossier.dossier import Dossier, Missing
 from pipeline.domain.evidence import EvidenceKind
 from pipeline.domain.text import plain
 from pipeline.render import figures

@@ -12,11 +12,11 @@ import pytest
 import records
 
 from pipeline.domain.canonical import canonical_digest
-from pipeline.domain.dossier import Dossier, EvidenceLine, Held, Missing
-from pipeline.domain.dossier_changes import read_difference
-from pipeline.domain.dossier_difference import Difference, How, Risk
-from pipeline.domain.dossier_kinds import READERS
-from pipeline.domain.dossier_reading import NotUnderstoodError
+from pipeline.domain.dossier.changes import read_difference
+from pipeline.domain.dossier.difference import Difference, How, Risk
+from pipeline.domain.dossier.dossier import Dossier, EvidenceLine, Held, Missing
+from pipeline.domain.dossier.kinds import READERS
+from pipeline.domain.dossier.reading import NotUnderstoodError
 from pipeline.domain.evidence import EvidenceKind
 from pipeline.domain.gate import Verdict
 from pipeline.domain.image import Tier

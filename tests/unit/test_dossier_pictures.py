@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.domain.dossier import Missing
-from pipeline.domain.dossier_difference import SizeOf, Sizes
+from pipeline.domain.dossier.difference import SizeOf, Sizes
+from pipeline.domain.dossier.dossier import Missing
 from pipeline.render import figures
 from pipeline.render.html import growth_class, tiles_of
 from pipeline.render.picture import Box, columns, treemap

@@ -10,7 +10,7 @@ import pytest
 import records
 
 from pipeline.domain.canonical import canonical_json
-from pipeline.domain.dossier import Commit, Dossier, Held, History, Missing
+from pipeline.domain.dossier.dossier import Commit, Dossier, Held, History, Missing
 from pipeline.domain.evidence import EvidenceKind
 from pipeline.domain.oci import digest_of
 from pipeline.domain.record import Candidate, SourceState

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from pipeline.domain.diff.areas import Area
-from pipeline.domain.dossier import Dossier, Missing
+from pipeline.domain.dossier.dossier import Dossier, Missing
 from pipeline.domain.evidence import EvidenceKind
 from pipeline.domain.text import plain
 from pipeline.render.dossier import dossier_json, show_dossier

@@ -1,6 +1,6 @@
 """Reads the other documents of evidence into parts of the dossier: gates, boot test, SBOM, provenance, pin.
 
-Rules: a document that is not understood is an error that names the field (`dossier_reading`), and the whole
+Rules: a document that is not understood is an error that names the field (`reading`), and the whole
 part is then missing; nothing is half read. Sources: CycloneDX 1.6; SLSA provenance v1.
 """
 
@@ -10,8 +10,16 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
-from pipeline.domain.dossier import GateLine, KernelPin, Maybe, PassedOverKernel, Provenance, Sbom, ScoreLine
-from pipeline.domain.dossier_reading import Fields, NotUnderstoodError
+from pipeline.domain.dossier.dossier import (
+    GateLine,
+    KernelPin,
+    Maybe,
+    PassedOverKernel,
+    Provenance,
+    Sbom,
+    ScoreLine,
+)
+from pipeline.domain.dossier.reading import Fields, NotUnderstoodError
 from pipeline.domain.gate import Verdict
 from pipeline.domain.image import Digest
 from pipeline.domain.pin import Pin

@@ -11,7 +11,7 @@ from dataclasses import replace
 from typing import Any
 
 from pipeline.domain.canonical import canonical_digest
-from pipeline.domain.dossier_difference import (
+from pipeline.domain.dossier.difference import (
     Bump,
     Change,
     ChangeGroup,
@@ -24,8 +24,8 @@ from pipeline.domain.dossier_difference import (
     SizeOf,
     Sizes,
 )
-from pipeline.domain.dossier_kinds import READERS
-from pipeline.domain.dossier_reading import Fields, NotUnderstoodError
+from pipeline.domain.dossier.kinds import READERS
+from pipeline.domain.dossier.reading import Fields, NotUnderstoodError
 from pipeline.domain.image import Digest
 
 _SCHEMA = 1

@@ -10,7 +10,8 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Iterator, Sequence
 
-from pipeline.domain.dossier import (
+from pipeline.domain.dossier.difference import Change, Difference
+from pipeline.domain.dossier.dossier import (
     Boot,
     EvidenceLine,
     GateLine,
@@ -24,7 +25,6 @@ from pipeline.domain.dossier import (
     Provenance,
     Sbom,
 )
-from pipeline.domain.dossier_difference import Change, Difference
 from pipeline.domain.gate import Verdict
 from pipeline.domain.image import Tier
 from pipeline.domain.record import Candidate

@@ -1,6 +1,6 @@
 """Reads the boot test's document into the dossier's part.
 
-Rules: as in `dossier_parts`: what is not understood is an error that names the field.
+Rules: as in `parts`: what is not understood is an error that names the field.
 """
 
 from __future__ import annotations
@@ -8,8 +8,8 @@ from __future__ import annotations
 from typing import Any
 
 from pipeline.domain.boot.result import Outcome
-from pipeline.domain.dossier import Boot, BootModule, BootStep
-from pipeline.domain.dossier_reading import Fields, NotUnderstoodError
+from pipeline.domain.dossier.dossier import Boot, BootModule, BootStep
+from pipeline.domain.dossier.reading import Fields, NotUnderstoodError
 from pipeline.domain.image import Digest
 
 _SCHEMA = 1

@@ -10,7 +10,10 @@ import datetime as dt
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
-from pipeline.domain.dossier import (
+from pipeline.domain.dossier.boot import read_boot
+from pipeline.domain.dossier.changes import read_difference
+from pipeline.domain.dossier.difference import ReleaseSize
+from pipeline.domain.dossier.dossier import (
     Boot,
     Dossier,
     EvidenceLine,
@@ -21,10 +24,7 @@ from pipeline.domain.dossier import (
     Missing,
     Sbom,
 )
-from pipeline.domain.dossier_boot import read_boot
-from pipeline.domain.dossier_changes import read_difference
-from pipeline.domain.dossier_difference import ReleaseSize
-from pipeline.domain.dossier_parts import (
+from pipeline.domain.dossier.parts import (
     kernel_pin,
     read_gates,
     read_provenance,
@@ -32,8 +32,8 @@ from pipeline.domain.dossier_parts import (
     recorded_gates,
     score_lines,
 )
-from pipeline.domain.dossier_reading import NotUnderstoodError
-from pipeline.domain.dossier_verdict import judge
+from pipeline.domain.dossier.reading import NotUnderstoodError
+from pipeline.domain.dossier.verdict import judge
 from pipeline.domain.evidence import EvidenceKind
 from pipeline.domain.pin import Pin
 from pipeline.domain.record import Candidate

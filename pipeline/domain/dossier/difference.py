@@ -1,6 +1,6 @@
 """What differs from the predecessor, as the dossier shows it: kinds of changes in words, licences, sizes.
 
-Rules: as in `dossier`. `dossier_changes.read_difference` makes it of the diff's document.
+Rules: as in `dossier`. `changes.read_difference` makes it of the diff's document.
 """
 
 from __future__ import annotations

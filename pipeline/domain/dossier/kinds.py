@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 
-from pipeline.domain.dossier_difference import Change, How
-from pipeline.domain.dossier_reading import Fields, NotUnderstoodError
+from pipeline.domain.dossier.difference import Change, How
+from pipeline.domain.dossier.reading import Fields, NotUnderstoodError
 
 _SHORT = 12
 

@@ -2,7 +2,7 @@
 
 Rules: every part is there or says why it is missing (`Missing`), never silently absent; texts are kept as the
 documents have them, so whoever shows them makes them harmless; numbers are whole.
-`dossier_assembly.assemble_dossier` makes it, `dossier_verdict` judges it.
+`assembly.assemble_dossier` makes it, `verdict` judges it.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from enum import StrEnum
 from typing import TypeAlias, TypeVar
 
 from pipeline.domain.boot.result import Outcome
-from pipeline.domain.dossier_difference import Difference
+from pipeline.domain.dossier.difference import Difference
 from pipeline.domain.gate import Verdict
 from pipeline.domain.image import Digest
 from pipeline.domain.record import Candidate
