@@ -233,7 +233,7 @@ class ProtectedBranch:
         answer = repo.run(*arguments, timeout=NETWORK_TIMEOUT)
         if answer.code != 0:
             raise LedgerRemoteError(
-                f"git {arguments[0]} from {self._remote}, for who may approve: {plain(answer.err)}",
+                f"git {arguments[0]} from {self._remote}, for who may approve or write: {plain(answer.err)}",
                 hint="mend the connection or the rights, then run the command again",
             )
         return answer
