@@ -378,6 +378,20 @@ class Restorable:
         for folder, copy in self._pairs:
             _restore(folder, copy)
 
+    def untouched(self) -> bool:
+        """Whether every file is as it was kept, by size and time."""
+        return all(_untouched(folder, copy) for folder, copy in self._pairs)
+
+
+def _untouched(folder: Path, copy: Path) -> bool:
+    wanted = {entry.name: entry for entry in os.scandir(copy)}
+    there = {entry.name: entry for entry in os.scandir(folder)}
+    return there.keys() == wanted.keys() and all(
+        _same(entry, wanted[name])
+        and (not entry.is_dir(follow_symlinks=False) or _untouched(folder / name, copy / name))
+        for name, entry in there.items()
+    )
+
 
 def _restore(folder: Path, copy: Path) -> None:
     """Make a folder what its copy is; what has the size and time of then is left alone."""

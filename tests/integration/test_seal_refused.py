@@ -12,7 +12,8 @@ from approvalworld import SETTINGS
 from faultyregistry import Fault, FaultyRegistry, faulty_registry
 from ledgers import git
 from records import digest
-from registries import RunningRegistry, running_registry
+from registries import RunningRegistry
+from sealagain import SealAgain
 from sealworld import RULES, SealWorld
 from sshkeys import PROCESSES, listed
 
@@ -33,25 +34,26 @@ GOOD = (GateRecord(gate="one-kernel", verdict=Verdict.PASS, summary="one kernel"
 BAD = (GateRecord(gate="one-kernel", verdict=Verdict.FAIL, summary="two kernels"),)
 
 
-@pytest.fixture(scope="module")
-def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningRegistry]:
-    with running_registry(tmp_path_factory.mktemp("registry")) as registry:
-        yield registry
+@pytest.fixture
+def running(seals: SealAgain) -> RunningRegistry:
+    return seals.running
 
 
 @pytest.fixture
-def world(tmp_path: Path, running: RunningRegistry) -> Iterator[SealWorld]:
-    made = SealWorld(tmp_path, running.host, path=tmp_path.name.replace("_", "-").lower().strip("-"))
-    yield made
-    made.close()
+def world(seals: SealAgain) -> SealAgain:
+    return seals.again()
 
 
 @pytest.fixture
-def one(world: SealWorld) -> Candidate:
+def one(world: SealAgain) -> Candidate:
     """A candidate that Cleo approved: one more good approval, and it may be released."""
-    made = world.built("upstream", Tier.UPSTREAM)
-    world.agree(made, by=("cleo",))
-    return made
+
+    def make() -> Candidate:
+        made = world.built("upstream", Tier.UPSTREAM)
+        world.agree(made, by=("cleo",))
+        return made
+
+    return world.beginning("one", make)
 
 
 def drafted(world: SealWorld, one: Candidate) -> Approval:
