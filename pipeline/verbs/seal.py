@@ -7,8 +7,8 @@ Rules:
    asked again of the newest records when versions are reserved, before channels move, and with the record.
 2. A step that was done already is success, so the same command goes on where another run was killed; what it
    does is the same, for nothing that is written depends on the run.
-3. Before the channels, nothing that anybody follows has moved; what is refused after that, in this run or in
-   the next one of an image whose seal was cut off, is moved back to what the ledger says (`seal_back`).
+3. Before the channels, nothing that anybody follows has moved; what fails after that, or is refused when an
+   image whose seal was cut off is sealed again, is moved back to what the ledger says (`seal_back`).
 4. Of two seals of one image, the ledger lets one reserve; who finds a release recorded meanwhile tells so.
 """
 
@@ -23,7 +23,14 @@ from pipeline.domain.lineage import Lineage
 from pipeline.domain.record import Candidate, Record
 from pipeline.domain.release import Seal
 from pipeline.domain.sealing import LEASE, Sealed, TagOrder
-from pipeline.errors import GateRefusedError, RegistryError, SealConflictError, SignatureError
+from pipeline.errors import (
+    GateRefusedError,
+    InterruptedRunError,
+    PipelineError,
+    RegistryError,
+    SealConflictError,
+    SignatureError,
+)
 from pipeline.verbs.host_pull import pull_problems
 from pipeline.verbs.knowing import side_by_side
 from pipeline.verbs.seal_back import put_back_and_tell
@@ -35,6 +42,9 @@ from pipeline.verbs.signing import UnsafeUnsigned, read_signed, sign_further, si
 
 SIGNED_AT_ONCE = 25
 """Images signed by one call of the signer: their SBOMs are in memory meanwhile."""
+
+_REFUSALS = (GateRefusedError, SealConflictError, SignatureError)
+"""With these a plan says no; with others nobody knows yet."""
 
 _T = TypeVar("_T")
 Show = Callable[[SealPlan], None]
@@ -74,25 +84,29 @@ def plan_to_seal(wanted: Sequence[Candidate], words: Words, parts: SealParts) ->
 
     If it is refused, the tags that an earlier run of it moved go back; `plan_seal` alone changes nothing.
     """
-    with _putting_back(wanted, parts):
+    with _putting_back(wanted, parts, _REFUSALS):
         return plan_seal(wanted, words, parts)
 
 
 def carry_out(plan: SealPlan, parts: SealParts) -> tuple[Sealed, ...]:
     """Do what a plan says (errors as `seal`)."""
     act = _Act(plan, parts)
-    with _putting_back([one.candidate for one in plan.sealings], parts):
+    with _putting_back([one.candidate for one in plan.sealings], parts, (PipelineError,)):
         made = act.run() if plan.sealings else ()
     there = [Sealed(seal=one, new=False) for one in (*plan.already, *act.overtaken)]
     return tuple(sorted((*made, *there), key=lambda one: one.seal.name))
 
 
 @contextlib.contextmanager
-def _putting_back(wanted: Sequence[Candidate], parts: SealParts) -> Iterator[None]:
-    """Let the tags of images that are refused name what the ledger says."""
+def _putting_back(
+    wanted: Sequence[Candidate], parts: SealParts, when: tuple[type[PipelineError], ...]
+) -> Iterator[None]:
+    """Let the tags of images that are not released after all name what the ledger says."""
     try:
         yield
-    except (GateRefusedError, SealConflictError, SignatureError):
+    except InterruptedRunError:
+        raise
+    except when:
         put_back_and_tell(
             {f"{one.line}/{one.image}" for one in wanted},
             parts.ledger.read,

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
+from faultyregistry import Fault, faulty_registry
 from records import digest
 from registries import RunningRegistry, running_registry
 from rollbackworld import at_once
@@ -18,7 +19,7 @@ from pipeline.domain.lineage import CHANNEL
 from pipeline.domain.record import Candidate, Record
 from pipeline.domain.release import Reservation
 from pipeline.domain.sealing import LEASE, Asked, TagOrder
-from pipeline.errors import GateRefusedError, RegistryError, SealConflictError
+from pipeline.errors import GateRefusedError, LedgerRemoteError, RegistryError, SealConflictError
 from pipeline.verbs.reject import reject
 from pipeline.verbs.rollback import Rolling, rollback
 from pipeline.verbs.rollback_ledger import OpenLedger
@@ -290,3 +291,43 @@ def test_a_git_tag_of_another_seal_is_explained_where_it_can_be(
     world.agree(one)
     with pytest.raises(SealConflictError, match=why):
         world.seal(one, tags=OthersTags(world, one, tells=tells))
+
+
+def test_a_registry_that_fails_while_aliases_move_moves_none_of_them(
+    tmp_path: Path, running: RunningRegistry
+) -> None:
+    with faulty_registry(running.host) as proxy:
+        world = SealWorld(tmp_path, proxy.host, path=f"half/{tmp_path.name.replace('_', '-').strip('-')}")
+        kept = built(world, "1.0.0")
+        world.seal(kept)
+        one = built(world, "1.0.1", bump="patch")
+        proxy.faults.append(Fault(path="PUT .*/manifests/v1$", status=503))
+        with pytest.raises(RegistryError):
+            world.seal(one)
+        proxy.faults.clear()
+        found = world.names("upstream")
+        assert found.pop("v1.0.1") == one.digest
+        assert found == world.lineage().tags(NAME)
+        assert any("v1.0 names v1.0.0 again" in note for note in world.reporter.notes)
+        [made] = world.seal(one)
+        assert made.seal.version == "1.0.1"
+        assert world.names("upstream") == world.lineage().tags(NAME)
+        world.close()
+
+
+def test_a_ledger_that_is_away_when_it_is_to_be_recorded_is_told(world: SealWorld) -> None:
+    world.seal(built(world, "1.0.0"))
+    one = built(world, "1.1.0")
+    away = world.hub.with_name("away.git")
+
+    def unplug(step: str) -> None:
+        if step == "moved":
+            world.hub.rename(away)
+
+    with pytest.raises(LedgerRemoteError):
+        world.seal(one, on_step=unplug)
+    assert any("whether an unfinished seal left its tags is not known" in one for one in world.reporter.notes)
+    away.rename(world.hub)
+    [made] = world.seal(one)
+    assert made.new
+    assert world.names("upstream") == world.lineage().tags(NAME)
