@@ -21,6 +21,10 @@ if TYPE_CHECKING:
     from hostmachine import Answer, State
 
 
+LONGEST = 200
+"""Characters of a command by which its answer is known: a file's name has an end."""
+
+
 def _kept(folder: Path, argv: list[str]) -> Answer:
     """Answer with the state in a folder, one command at a time."""
     if argv in (["systemctl", "reboot"], ["reboot"]):
@@ -64,7 +68,7 @@ def _looked(folder: Path, argv: list[str]) -> Answer:
     with (folder / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         answer = Machine(json.loads((folder / "state.json").read_text())).run(argv)
-        kept = folder / "answers" / " ".join(argv)
+        kept = folder / "answers" / " ".join(argv)[:LONGEST]
         if answer[0] in (0, 127) and "/" not in kept.name:
             kept.with_name(f"{kept.name}.code").write_text(f"{answer[0]}\n")
             (folder / "answer.new").write_text(answer[1])
@@ -86,7 +90,7 @@ def _save(folder: Path, state: State) -> None:
 
 def script(folder: Path, name: str) -> str:
     """One of the host's programs, as a script; an answer that was kept needs no Python."""
-    kept = f"""f={folder}/answers/"{name} $*"
+    kept = f"""f={folder}/answers/"$(printf %.{LONGEST}s "{name} $*")"
 if [ -f "$f" ] && read code <"$f.code"; then cat "$f" && exit "$code"; fi"""
     working = f"""for f in {folder}/working-*; do [ -e "$f" ] && echo 4711 && exit 0; done
 exit 1"""

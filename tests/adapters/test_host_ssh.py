@@ -50,9 +50,11 @@ def reach(bench: HostBench, user: str = "root", **changes: object) -> SshAccess:
     return SshAccess(Processes(environment=os.environ), address, **bench.ssh(**changes))
 
 
-def switch(bench: HostBench, number: int, book: MemoryLedger | None = None) -> HostOutcome:
-    records = book or MemoryLedger()
-    return switch_host(driver_for(reach(bench)), order(number), journal=journal(records), waiting=WAITING)
+def switch(
+    bench: HostBench, number: int, book: MemoryLedger | None = None, *, channel: bool = False
+) -> HostOutcome:
+    wanted, records = order(number, channel=channel), journal(book or MemoryLedger())
+    return switch_host(driver_for(reach(bench)), wanted, journal=records, waiting=WAITING)
 
 
 @settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -190,13 +192,18 @@ def test_a_rollback_over_ssh_reboots_the_host_and_reads_back_what_booted(bench: 
     bench.become(machine_state("bootc", 2, 1))
     book = MemoryLedger()
     outcome = switch(bench, 1, book)
-    assert [step.action.value for step in outcome.steps] == ["pause", "rollback", "reboot", "hold"]
+    assert [step.action.value for step in outcome.steps] == ["pause", "rollback", "reboot", "hold", "hold"]
     assert proven(outcome)
     assert book.steps == ["wanted", "staged", "booted"]
     machine = bench.machine
     assert machine.state["boots"] == 1
-    assert machine.state["entries"][machine.state["booted"]]["masked"] == [TIMER]
+    assert machine.state["entries"][machine.state["booted"]]["masked"] == [f"pipeline-holds-{TIMER}", TIMER]
     assert switch(bench, 1, book).result is Result.UNCHANGED
+    freed = switch(bench, 1, book, channel=True)
+    assert [step.action.value for step in freed.steps] == ["free", "free", "free"]
+    state = bench.machine.state
+    assert (state["entries"][state["booted"]]["masked"], state["timers"][TIMER]["active"]) == ([], True)
+    assert book.steps == ["wanted", "staged", "booted"], "nothing new is to be told"
 
 
 @pytest.mark.parametrize("system", ["bootc", "rpm-ostree", "kairos"])
@@ -281,9 +288,9 @@ def test_a_driver_killed_at_any_moment_is_completed_by_the_same_command(
         state = machine.state
         assert state["entries"][state["booted"]]["digest"] == digest(1), moment
         assert machine.count("bootc", "rollback") == 1, (moment, json.dumps(state["log"]))
-        assert machine.count("systemctl", "mask") >= 1
+        assert machine.count("systemctl", "mask", "--now") >= 1
         steps = [one.step.value for one in ledger(repo).read() if isinstance(one, Deployment)]
         assert steps == ["wanted", "staged", "booted"], (moment, steps)
         bench.settle()
-    assert first == "9 moments", "three records, four commands, two of them also halfway"
-    assert moment == 10
+    assert first == "10 moments", "three records, five commands, two of them also halfway"
+    assert moment == 11
