@@ -89,7 +89,7 @@ class ProtectedBranch:
 
         Raises:
             DefinitionError: The settings are wrong.
-            NotFoundError: There is a table, and one of the other files is not there.
+            NotFoundError: A branch that was named is not there, or beside a table one of the other files.
             LedgerRemoteError: The remote cannot be reached.
             ToolMissingError: Git is not installed.
         """
@@ -100,13 +100,24 @@ class ProtectedBranch:
         asked = shared and not offline
         try:
             tip = self._fetched_last(repo) if shared and offline else self._newest(repo, shared=shared)
+        except NotFoundError:
+            if self._branch is not None and not offline:
+                raise  # whoever named it wants it asked
+            return None
+        try:
             file = self._parsed(repo, tip)
-            other = _branch_named(file.values)
-            if other != tip.branch and self._branch is None:
-                tip = self._named(repo, other, shared=asked)
-                file = self._parsed(repo, tip)
         except NotFoundError:
             return None
+        other = _branch_named(file.values)
+        if other != tip.branch and self._branch is None:
+            # A table that is there must not go unheeded because the branch that counts is named wrongly.
+            try:
+                tip = self._named(repo, other, shared=asked)
+                file = self._parsed(repo, tip)
+            except NotFoundError:
+                if _table_of_writers(file) is None:
+                    return None
+                raise
         table = _table_of_writers(file)
         return None if table is None else (table, self._stated(repo, tip, shared=asked))
 

@@ -13,12 +13,14 @@ from sshkeys import PROCESSES, public, ssh_key
 from writersworld import CI, GIT, RELEASE, TABLE, WritersWorld
 
 from pipeline.adapters.gitrepo import GitRepo
+from pipeline.adapters.protected import ProtectedBranch
 from pipeline.adapters.signed_commit import read_commit
 from pipeline.domain.record import Kind
 from pipeline.errors import (
     DefinitionError,
     LedgerError,
     LedgerRemoteError,
+    NotFoundError,
     SignatureError,
     UsageError,
 )
@@ -301,6 +303,34 @@ def test_a_wrong_table_is_refused_with_its_place(world: WritersWorld) -> None:
     world.says('[ledger.writers]\nseal = ["*@example.org"]\n')
     with pytest.raises(DefinitionError, match="principal"):
         world.ledger().read()
+
+
+def test_a_table_counts_on_the_branch_that_is_protected_and_nowhere_else(world: WritersWorld) -> None:
+    settings = world.top / "images/pipeline.toml"
+    settings.write_text('[approval]\nbranch = "stable"\n' + TABLE)
+    git(world.top, "commit", "-q", "-a", "-m", "another branch is protected")
+    git(world.top, "push", "-q", "origin", "main")
+    with pytest.raises(NotFoundError, match="no branch origin/stable"):
+        world.ledger().read()
+    settings.write_text('[approval]\nbranch = "stable"\n')
+    git(world.top, "commit", "-q", "-a", "-m", "nobody is asked here")
+    git(world.top, "push", "-q", "origin", "HEAD:stable")
+    assert world.ledger().read() == ()
+    settings.write_text('[approval]\nbranch = "stable"\n' + TABLE)
+    git(world.top, "commit", "-q", "-a", "-m", "nor in a checkout")
+    world.ledger().append([candidate(1)])
+    git(world.top, "push", "-q", "origin", "HEAD:stable")
+    refused(world, "it is not signed")
+
+
+def test_a_branch_that_was_named_has_to_be_there(world: WritersWorld) -> None:
+    branch = ProtectedBranch(world.top / "images", remote="origin", branch="stable")
+    with pytest.raises(NotFoundError, match="no branch origin/stable"):
+        branch.writers()
+    git(world.top, "push", "-q", "origin", "HEAD:main")
+    stated = ProtectedBranch(world.top / "images", remote="origin", branch="main").writers()
+    assert stated is not None
+    assert stated[0].seal == (RELEASE,)
 
 
 def test_a_race_is_signed_anew_each_time(world: WritersWorld) -> None:
