@@ -7,6 +7,7 @@ are CentOS's own packages, OpenZFS and NVIDIA.
 from __future__ import annotations
 
 import os
+import re
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -162,6 +163,7 @@ def modules(site: Site) -> Manifest:
     """The module set compiled for the kernel that serves."""
     code, log = site.modules(GOOD)
     assert code == 0, log[-3000:]
+    assert re.search(r"^pipeline: source of hello \S+ is sha256:[0-9a-f]{64}$", log, re.MULTILINE)
     with site.engine.mounted(f"{PREFIX}:modules-{GOOD}") as root:
         return build_manifest("hello", f"{GOOD}.{ARCH}", MountedTree(root), "/out", ["hello"])
 
