@@ -28,7 +28,9 @@ HEAD = """\
 #   PIPELINE_RELEASE_KEY, COSIGN_PASSWORD
 #                          the private key that releases are signed with (`cosign generate-key-pair`) and
 #                          its password, both for the environment `{signing}` alone: no other job has them.
-#   PIPELINE_GIT_KEY       of the type file, for that environment too: the SSH key that signs tags in git.
+#   PIPELINE_GIT_KEY       of the type file, for that environment too: the SSH key that signs tags in git and
+#                          the records of releases. Where [ledger.writers] lists `candidate`, the jobs that
+#                          build need a key of their own under the same name.
 #
 # Releases: a person starts the job `approve`, then `seal`. Protect the environment `{approval}` and let
 # those deploy to it who may approve ([approval.gitlab] and ci_identities in images/pipeline.toml on the
@@ -98,8 +100,6 @@ def release_jobs(
             "rules": _by_hand(rule),
             "needs": reviewed,
             "script": [
-                # GitLab lets everybody read the files it makes of variables; ssh-keygen takes no such key.
-                'if [ -n "${PIPELINE_GIT_KEY:-}" ]; then chmod 600 "$PIPELINE_GIT_KEY"; fi',
                 f'pipeline --line {line} seal --run "${RUN}"',
             ],
             "artifacts": artifacts,

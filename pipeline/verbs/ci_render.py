@@ -192,6 +192,8 @@ def _default(settings: CiSettings) -> Value:
             f"python3 -m venv .pipeline/venv && .pipeline/venv/bin/pip install {package}",
             'export PATH="$CI_PROJECT_DIR/.pipeline/venv/bin:$CI_PROJECT_DIR/.tools/bin:$PATH"',
             f"mkdir -p {_OUT}",
+            # GitLab lets everybody read the files it makes of variables; ssh-keygen takes no such key.
+            'if [ -n "${PIPELINE_GIT_KEY:-}" ]; then chmod 600 "$PIPELINE_GIT_KEY"; fi',
             remote,
             login,
             "pipeline doctor",
