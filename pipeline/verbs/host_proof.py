@@ -156,7 +156,7 @@ class HostProof:
 
         with self.batch.run.open_tree(local) as tree, self.workshop.open_root(local) as root:
             image = OpenedImage(root=root, tree=tree, inside=inside, packages=examined.packages)
-            return sbom_of(image, self.workshop.scanner, identity, origins={})
+            return sbom_of(image, self.workshop.scanner, identity, origins=self._base().origins)
 
     def _booted(self, candidate: Candidate) -> tuple[Evidence, ...]:
         if not self.boot:
