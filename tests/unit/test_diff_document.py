@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import io
 import json
 from collections.abc import Callable, Iterator
@@ -86,6 +87,21 @@ def test_sizes_by_layer_package_and_folder() -> None:
     assert size["packages"] == [{"name": "a:amd64", "old": 1024, "new": 3072}]
     assert {"name": "/usr/lib", "grown": 2} in size["folders"]
     assert size["largest"][0]["new"] == 3072
+
+
+def test_a_local_image_and_a_pushed_one_are_measured_alike() -> None:
+    pushed = MemorySnapshot({SITE: "a"}, layers=(layer(1, 10), layer(2, 20)))
+    local = MemorySnapshot(
+        {SITE: "a"},
+        layers=tuple(
+            dataclasses.replace(one, digest=one.diff_id, size=3 * one.unpacked)
+            for one in (layer(1, 10), layer(3, 5))
+        ),
+    )
+    size = read(compared(pushed, local))["size"]
+    first, second, third = (layer(number, of).unpacked for number, of in ((1, 10), (2, 20), (3, 5)))
+    assert (size["old_download"], size["new_download"]) == (first + second, first + third)
+    assert (size["fetched"], [one["shared"] for one in size["new_layers"]]) == (third, [True, False])
 
 
 def test_labels_of_each_build_are_noise_and_other_settings_are_not() -> None:

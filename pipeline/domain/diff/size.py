@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pipeline.domain.diff.change import Change
 from pipeline.domain.diff.packages import InstalledPackage, Inventory
 from pipeline.domain.diff.snapshot import FileChange, LayerSize, Snapshot
+from pipeline.domain.image import Digest
 
 LARGEST = 40
 """Packages of the new image that are listed by size."""
@@ -52,7 +53,8 @@ class SizeChange:
     """Sizes of both images in bytes.
 
     Attributes:
-        old_download, new_download: Sum of the layers as they are fetched.
+        old_download, new_download: Sum of the layers as they are fetched; of their files where an image is a
+            local one, whose layers nobody packed yet: the two have to be of one kind.
         old_files, new_files: Sum of the files of all layers, also of those that a later layer replaces.
         fetched: Bytes a host that has the old image must fetch.
         grown: Bytes by which the files grew, layers merged; negative where they shrank.
@@ -92,14 +94,17 @@ def size_change(
         installed: The new image's packages, where a database differs.
     """
     before = old.layers if old is not None else ()
-    shared = {layer.digest for layer in before} & {layer.digest for layer in new.layers}
+    packed = not (_is_local(before) or _is_local(new.layers))
+    known = {_name(layer, packed=packed) for layer in before}
+    both = known & {_name(layer, packed=packed) for layer in new.layers}
+    shared = {layer.digest for layer in (*before, *new.layers) if _name(layer, packed=packed) in both}
     folders = _folders(files)
     return SizeChange(
-        old_download=sum(layer.size for layer in before),
-        new_download=sum(layer.size for layer in new.layers),
+        old_download=sum(_fetched(layer, packed=packed) for layer in before),
+        new_download=sum(_fetched(layer, packed=packed) for layer in new.layers),
         old_files=sum(layer.unpacked for layer in before),
         new_files=sum(layer.unpacked for layer in new.layers),
-        fetched=sum(layer.size for layer in new.layers if layer.digest not in shared),
+        fetched=sum(_fetched(layer, packed=packed) for layer in new.layers if layer.digest not in shared),
         grown=sum(folder.grown for folder in folders),
         old_layers=tuple(_layer(layer, shared=layer.digest in shared) for layer in before),
         new_layers=tuple(_layer(layer, shared=layer.digest in shared) for layer in new.layers),
@@ -107,6 +112,18 @@ def size_change(
         packages=_package_sizes(changes),
         largest=_largest(installed or ()),
     )
+
+
+def _is_local(layers: Sequence[LayerSize]) -> bool:
+    return bool(layers) and all(layer.digest == layer.diff_id for layer in layers)
+
+
+def _name(layer: LayerSize, *, packed: bool) -> Digest:
+    return layer.digest if packed else layer.diff_id
+
+
+def _fetched(layer: LayerSize, *, packed: bool) -> int:
+    return layer.size if packed else layer.unpacked
 
 
 def _layer(layer: LayerSize, *, shared: bool) -> Layer:
