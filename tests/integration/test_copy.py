@@ -237,7 +237,7 @@ def test_without_parents_the_release_goes_alone(site: Site, far: RunningRegistry
 def test_blobs_that_another_repository_over_there_has_are_mounted(site: Site, far: RunningRegistry) -> None:
     with faulty_registry(far.host) as proxy:
         run(site.parcels(every=True), site.registry, client(proxy.host), at(proxy.host))
-        assert proxy.count("^POST .*mount=.*from=mirror%2Fdebian%2Fbase") > 0
+        assert proxy.count("^POST .*mount=.*from=mirror/debian/base") > 0
 
 
 def test_skopeo_reads_the_folder(site: Site, tmp_path: Path) -> None:

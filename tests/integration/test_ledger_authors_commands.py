@@ -44,7 +44,11 @@ def run(
         text=True,
         check=False,
         stdin=subprocess.DEVNULL,
-        env={**os.environ, "GIT_CONFIG_GLOBAL": os.devnull, **environment},
+        env={
+            **{name: text for name, text in os.environ.items() if not name.startswith("PIPELINE_")},
+            "GIT_CONFIG_GLOBAL": os.devnull,
+            **environment,
+        },
     )
 
 
