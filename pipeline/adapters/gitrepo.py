@@ -160,6 +160,16 @@ class GitRepo:
         below = [path.relative_to(top).as_posix() for path in named if path.is_relative_to(top)]
         return [f":(top,literal){path}" for path in below]
 
+    def refs(self, *names: str) -> dict[str, str | None]:
+        """Return what each of these refs, by its full name, points at; one program for all.
+
+        Raises:
+            ToolFailedError: git fails.
+        """
+        listed = self.ask("for-each-ref", "--format=%(objectname) %(refname)", *names).text
+        found = dict(line.split(" ", 1)[::-1] for line in listed.splitlines())
+        return {name: found.get(name) for name in names}
+
     def ref(self, name: str) -> str | None:
         """Return the commit a full reference name points at, or None when there is no such reference."""
         answer = self.run("rev-parse", "--verify", "--quiet", f"{name}^{{commit}}")

@@ -209,7 +209,7 @@ class Ledger:
 
     def _look(self, *, offline: bool = False, strict: bool = True) -> _View:
         """Read the tips, those seen before first: what moves meanwhile then only moves on."""
-        here, there = self._repo.ref(self._seen_here), self._repo.ref(self._seen_there)
+        here, there = self._repo.refs(self._seen_here, self._seen_there).values()
         local = self._local_tip()
         if local is None and here is not None:
             raise rewritten(f"the branch {self._branch} is gone", f"git branch {self._branch} {here}")
@@ -340,7 +340,7 @@ class Ledger:
             return
         names = (self._ref, self._seen_here, *([self._seen_there] if there else []))
         for _ in range(self._attempts):
-            tips = {name: self._repo.ref(name) for name in names}
+            tips = self._repo.refs(*names)
             behind = [
                 (name, tip, history.tip)
                 for name, tip in tips.items()
