@@ -134,6 +134,11 @@ TOOLS: tuple[Tool, ...] = (
     ),
 )
 
+BUILDING = frozenset(
+    {"podman", "skopeo", "git", "mmdebstrap", "runc", "crun", "syft", "qemu-system-x86_64", "mke2fs"}
+)
+"""Programs that have a hand in an image or its evidence; the others are for releases, hosts and tests."""
+
 _COMMANDS = {Family.APT: "apt-get install --yes", Family.DNF: "dnf install --assumeyes"}
 _APT_LIKE = frozenset({"debian", "ubuntu"})
 _DNF_LIKE = frozenset({"fedora", "rhel", "centos"})

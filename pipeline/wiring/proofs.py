@@ -102,11 +102,13 @@ class ProofParts:
     def builder(self) -> BuilderFacts:
         """Who builds, with which versions of which tools."""
         from pipeline.adapters.probe import SystemProbe  # noqa: PLC0415
+        from pipeline.adapters.tools import BUILDING  # noqa: PLC0415
         from pipeline.domain.provenance import BuilderFacts, ci_job  # noqa: PLC0415
         from pipeline.domain.tool import dotted  # noqa: PLC0415
 
         parts = self._parts
         probe = SystemProbe(parts.processes, user=parts.user, uid=os.geteuid())
-        tools = [one for one in probe.tools() if one.path is not None and one.version]
-        versions = {"pipeline": __version__, **{one.tool.program: dotted(one.version) for one in tools}}
+        found = {one.tool.program: one.version for one in probe.tools() if one.path is not None}
+        told = {name: dotted(version) for name, version in found.items() if version and name in BUILDING}
+        versions = {"pipeline": __version__, **told}
         return BuilderFacts(versions=versions, ci=ci_job(parts.environment), remote=parts.remote)

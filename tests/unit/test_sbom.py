@@ -106,9 +106,9 @@ def test_the_same_image_gives_the_same_bytes() -> None:
     assert json.loads(first) == parse_canonical(first)
 
 
-def test_serial_number_and_time_come_from_digest_commit_and_caller() -> None:
-    one, other = content(), content(commit="d" * 40)
-    assert one["serialNumber"] != other["serialNumber"]
+def test_serial_number_and_time_come_from_digest_commit_job_and_caller() -> None:
+    one, other, job = content(), content(commit="d" * 40), content(build="https://ci.example.org/1")
+    assert len({found["serialNumber"] for found in (one, other, job)}) == 3
     assert one["metadata"]["timestamp"] == "2026-09-21T14:13:20Z"
     with pytest.raises(UsageError):
         identity(timestamp=-1)

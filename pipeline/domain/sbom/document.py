@@ -3,8 +3,8 @@
 Rules:
 1. The root is the image, of type `container`: it is named by its OCI digest, and the document has exactly one
    `operating-system`, the distribution, which is what vulnerability scanners look for.
-2. The same image, commit, time and tools give the same bytes: sorted everywhere, the serial number is made of
-   the digest and the commit, the time is the caller's.
+2. The same image, commit, time, build and tools give the same bytes: sorted everywhere, the serial number is
+   made of the digest, the commit and the job that built it, the time is the caller's.
 3. What is claimed complete is complete: every package of the databases with all it depends on. Files no
    package owns are named when they can run; others are not, so the image's assembly is called incomplete.
 """
@@ -84,8 +84,9 @@ class Identity:
 
     @property
     def serial(self) -> str:
-        """The document's serial number: the same for the same image and commit."""
-        return uuid.uuid5(uuid.NAMESPACE_URL, f"{self.purl}#{self.commit}").urn
+        """The document's serial number: the same for the same image, commit and job."""
+        job = f"#{self.build}" if self.build else ""
+        return uuid.uuid5(uuid.NAMESPACE_URL, f"{self.purl}#{self.commit}{job}").urn
 
 
 def document(inventory: Inventory, identity: Identity) -> bytes:
