@@ -101,13 +101,15 @@ def bootstrap(archive: Path) -> None:
 def _headers(archive: Path, target: Path, release: str) -> None:
     """Unpack the tree's kernel headers as those of another kernel release."""
     with tarfile.open(archive) as tree:
+        # Python before 3.11.4 has no filters and asks for none; it is our own archive.
+        tree.extraction_filter = getattr(tarfile, "fully_trusted_filter", None)
         members = tree.getmembers()
         tops = (one.name for one in members if one.name.startswith("./usr/src/linux-headers-"))
         top = next(name for name in tops if name.count("/") == 3 and name.endswith("-amd64"))
         for member in members:
             if member.name.startswith(f"{top}/") and not member.name.endswith("/vmlinux"):
                 member.name = member.name.removeprefix(f"{top}/")
-                tree.extract(member, target, filter="fully_trusted")
+                tree.extract(member, target)
     (target / "include/config/kernel.release").write_text(f"{release}\n")
     (target / "include/generated/utsrelease.h").write_text(f'#define UTS_RELEASE "{release}"\n')
     scripts = target / "scripts"
