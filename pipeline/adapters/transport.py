@@ -1,9 +1,9 @@
 """HTTP to one registry: kept connections, patience with a bounded end, tokens, and messages people can use.
 
-Rules: what fails for a moment (a dropped connection, 429, 500, 502, 503, 504) is tried again a few times with
-growing pauses, everything else fails at once; credentials and tokens go to the registry and to the token
-service it names, never along a redirect to another host; text from a server is cut and cleaned before it is
-shown. Safe to use from several threads.
+Rules: what fails for a moment (a dropped connection, 429, 500, 502, 503, 504, a digest mixed up) is tried
+again a few times with growing pauses, everything else fails at once; credentials and tokens go to the
+registry and to the token service it names, never along a redirect to another host; text from a server is cut
+and cleaned before it is shown. Safe to use from several threads.
 """
 
 from __future__ import annotations
@@ -30,6 +30,9 @@ Body = bytes | Callable[[], Iterable[bytes]]
 """What is sent: bytes, or a function that begins the pieces anew, since a request may be repeated."""
 
 _AGAIN = frozenset({429, 500, 502, 503, 504})
+_MIXED_UP = "DIGEST_INVALID"
+"""What we name by digest was hashed here. A registry that finds another one lost bytes on the way, or read
+what somebody else writes at this moment under the same digest (docker-registry writes files in place)."""
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _REDIRECT_LIMIT = 5
 _ERROR_BODY = 8 << 10
@@ -281,7 +284,7 @@ class Transport:
                 f"{self.host} has no {what}", hint="check the name, or build or push it first"
             )
         error = RegistryError(place, hint=_HINTS.get(status, "see the registry's log for this request"))
-        if status in _AGAIN:
+        if status in _AGAIN or (status == 400 and _MIXED_UP in said):  # noqa: PLR2004
             return TransientError(error, _retry_after(response))
         return error
 

@@ -224,6 +224,16 @@ def test_patience_ends_and_says_so(faulty: FaultyRegistry) -> None:
     assert clock.pauses == [0.25, 0.5, 1.0]
 
 
+def test_a_digest_that_the_registry_mixed_up_is_sent_again(faulty: FaultyRegistry) -> None:
+    said = b'{"errors":[{"code":"DIGEST_INVALID","message":"provided digest did not match"}]}'
+    faulty.faults = [Fault(path="^PUT .*/blobs/", status=400, body=said, times=1)]
+    with client(faulty.host, clock=Clock()) as registry:
+        repository = fresh(faulty.host)
+        digest = registry.put_blob(repository, b"as it was hashed")
+        assert registry.blob(repository, digest) == b"as it was hashed"
+    assert faulty.count("^PUT .*/blobs/") == 2
+
+
 @pytest.mark.parametrize(
     ("headers", "pause"),
     [
