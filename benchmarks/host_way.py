@@ -176,7 +176,7 @@ def main() -> None:
     words.add_argument("demo", nargs="?", default="demo")
     words.add_argument("--hosts", type=int, default=100)
     words.add_argument("--shell", type=int, default=3)
-    words.add_argument("--jobs", type=int, default=8)
+    words.add_argument("--jobs", type=int, default=16)
     given = words.parse_args()
     os.chdir(given.demo)
     parts = Parts(parser().parse_args(["-q", "log"]), os.environ)
