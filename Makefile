@@ -21,7 +21,7 @@ demo-clean: ## remove what the demo made
 	scripts/local-registry stop .pipeline/demo/registry
 	rm -rf demo .pipeline/demo
 
-test: test-tools setup ## everything: lint, types, unit, integration and the real build; under 30 minutes
+test: test-tools setup ## everything: lint, types, unit, integration and the real build; 40 minutes on two cores
 	scripts/test
 
 check: test-tools setup ## lint, types and unit tests; under two minutes

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 
 from pipeline.commands.console import console, show
 from pipeline.commands.deciding import knowing, named_candidates
-from pipeline.commands.reaching import typed_path
 from pipeline.errors import SignatureError, UsageError
 from pipeline.wiring import Parts
 
@@ -130,14 +129,14 @@ def _further(parts: Parts) -> Further | None:
 
 def _tags(parts: Parts) -> GitTags:
     from pipeline.adapters.gittags import GitTags, Tagging  # noqa: PLC0415
+    from pipeline.wiring.recording import git_key  # noqa: PLC0415
 
     options = parts.options
-    key = options.git_key or parts.environment.get("PIPELINE_GIT_KEY")
     return GitTags(
         parts.images.resolve(),
         remote=parts.settings.ledger.remote,
         tagging=Tagging(
-            key=typed_path(key) if key else None,
+            key=git_key(options, parts.environment),
             unsigned=options.unsafe_unsigned_tag,
             identity=parts.author,
             clock=parts.clock,

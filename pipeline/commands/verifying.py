@@ -38,12 +38,7 @@ def verify_parts(parts: Parts, look: LookBack) -> VerifyParts:
     if parts.options.offline:
         from pipeline.adapters.fetched_history import FetchedHistory  # noqa: PLC0415
 
-        history = FetchedHistory(
-            parts.images,
-            remote=parts.settings.ledger.remote,
-            branch=parts.environment.get("PIPELINE_PROTECTED_BRANCH") or None,
-            local=parts.settings.approval.branch,
-        )
+        history = parts.releasing.protected(FetchedHistory)
         found = dataclasses.replace(found, rules=history, newcomers=history)
     return found
 

@@ -45,9 +45,9 @@ class ReleaseParts:
         """The branch that says who may decide, as it is whenever it is read."""
         from pipeline.adapters.protected import ProtectedBranch  # noqa: PLC0415
 
-        return self._protected(ProtectedBranch)
+        return self.protected(ProtectedBranch)
 
-    def _protected(self, kind: type[_Protected]) -> _Protected:
+    def protected(self, kind: type[_Protected]) -> _Protected:
         """Return the protected branch, to be read in one way or another."""
         parts = self._parts
         settings = parts.settings
@@ -158,7 +158,7 @@ class ReleaseParts:
         from pipeline.verbs.verify_parts import VerifyParts  # noqa: PLC0415
 
         parts = self._parts
-        history = self._protected(ProtectedHistory)
+        history = self.protected(ProtectedHistory)
         return VerifyParts(
             look=look,
             registry=self.registries,
