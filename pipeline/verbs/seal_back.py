@@ -29,11 +29,15 @@ from pipeline.errors import NotFoundError, PipelineError
 _TRIES = 5
 
 
-class TagStore(Protocol):
-    """A registry; `adapters.registry.Registry` is one."""
+class Resolving(Protocol):
+    """A registry that is asked; `adapters.registry.Registry` is one."""
 
     def resolve(self, ref: ImageRef) -> Descriptor:
         """Return what a reference names now."""
+
+
+class TagStore(Resolving, Protocol):
+    """A registry that is written, too."""
 
     def manifest(self, ref: ImageRef) -> bytes:
         """Return a manifest, compared with its digest."""
@@ -129,7 +133,7 @@ def _strays(
         if now - one.time < LEASE and one.digest not in refused:
             continue
         for tag in aliases_of(one.version, Tier.INSTANCE):
-            if _named(store(one.repository), one.repository, tag) == one.digest != known.get(tag):
+            if named(store(one.repository), one.repository, tag) == one.digest != known.get(tag):
                 yield Stray(reservation=one, tag=tag, wanted=known.get(tag))
 
 
@@ -140,7 +144,7 @@ def _write(one: Stray, lineage: Lineage, store: Callable[[Repository], TagStore]
         return
     repository = one.reservation.repository
     there = store(repository)
-    if _named(there, repository, one.tag) != wanted:
+    if named(there, repository, one.tag) != wanted:
         there.put_manifest(repository, one.tag, there.manifest(repository.at(wanted)))
 
 
@@ -170,7 +174,8 @@ def _release(name: str, digest: Digest | None, lineage: Lineage) -> str:
     return f"{digest}" if seal is None else f"v{seal.version}"
 
 
-def _named(store: TagStore, repository: Repository, tag: str) -> Digest | None:
+def named(store: Resolving, repository: Repository, tag: str) -> Digest | None:
+    """Return what a tag names now; None where there is none."""
     try:
         return store.resolve(repository.tagged(tag)).digest
     except NotFoundError:

@@ -18,8 +18,9 @@ from pipeline.domain.record import Candidate, Record
 from pipeline.domain.release import Seal
 from pipeline.domain.sealing import refuse_second_seal, refuse_taken, under_way
 from pipeline.domain.text import plain
-from pipeline.errors import GateRefusedError, NotFoundError, SealConflictError
+from pipeline.errors import GateRefusedError, SealConflictError
 from pipeline.verbs.knowing import release_of
+from pipeline.verbs.seal_back import named
 from pipeline.verbs.seal_parts import Sealing, SealRegistry
 from pipeline.verbs.standing import Signatures, Standings
 
@@ -106,10 +107,7 @@ def _refuse_others(
 
 def named_by(registry: SealRegistry, one: Sealing, tag: str) -> Digest | None:
     """Return what a tag of an image's repository names now; None where there is no such tag."""
-    try:
-        return registry.resolve(one.candidate.repository.tagged(tag)).digest
-    except NotFoundError:
-        return None
+    return named(registry, one.candidate.repository, tag)
 
 
 def release_tag(registry: SealRegistry, one: Sealing) -> Digest | None:
