@@ -17,7 +17,8 @@ from pipeline.domain.offer import Offer
 from pipeline.domain.record import Candidate
 from pipeline.errors import UsageError
 from pipeline.verbs.reproduce import build_again, require_same
-from pipeline.wiring import Parts, day_of, tier_of
+from pipeline.wiring import Parts
+from pipeline.wiring.typed import day_of, tier_of
 
 if TYPE_CHECKING:
     from rich.console import RenderableType

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 
 from pipeline.commands.console import console
 from pipeline.commands.proving import dossier_of
-from pipeline.commands.reaching import typed_path
 from pipeline.errors import UsageError
 from pipeline.wiring import Parts
+from pipeline.wiring.typed import typed_path
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

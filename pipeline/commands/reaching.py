@@ -1,22 +1,16 @@
-"""What verbs that reach hosts share: --host-access, whose keys are trusted, and paths people type."""
+"""What verbs that reach hosts share: --host-access, whose keys are trusted."""
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pipeline.errors import UsageError
 from pipeline.wiring import Parts
+from pipeline.wiring.typed import typed_path
 
 if TYPE_CHECKING:
     from pipeline.verbs.hosts import HostDriver
-
-
-def typed_path(text: str) -> Path:
-    """Return a path that a user typed, `~` and all."""
-    return Path(os.path.expanduser(text))  # noqa: PTH111 - one without a home stays as it is, and is told as missing
 
 
 def reaching(parts: Parts) -> Callable[[str], HostDriver] | None:

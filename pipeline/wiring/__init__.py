@@ -9,12 +9,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from pipeline.wiring.parts import Parts, container_limits, day_of, tier_of
+from pipeline.wiring.parts import Parts, container_limits
 
 if TYPE_CHECKING:
     import argparse
 
-__all__ = ["Parts", "container_limits", "day_of", "run_verb", "tier_of"]
+__all__ = ["Parts", "container_limits", "run_verb"]
 
 
 def run_verb(options: argparse.Namespace, *, environment: Mapping[str, str]) -> int:

@@ -432,23 +432,6 @@ class Parts:
         return ImageRef.parse(text)
 
 
-def tier_of(text: str | None) -> Tier | None:
-    """Return a tier by its name on the command line."""
-    return None if text is None else Tier(text)
-
-
-def day_of(text: str | None, option: str) -> dt.date:
-    """Return a day written YYYY-MM-DD.
-
-    Raises:
-        UsageError: It is missing or no day.
-    """
-    try:
-        return dt.date.fromisoformat(text or "")
-    except ValueError:
-        raise UsageError(f"{option} {text or 'is missing'}: no day", hint="write YYYY-MM-DD") from None
-
-
 def container_limits() -> tuple[str, ...]:
     """Return limits containers can be given where nobody may raise one; elsewhere the engine's own are right.
 

@@ -6,19 +6,19 @@ that changes nothing (a dry run, a plan) needs none.
 
 from __future__ import annotations
 
-import os
 import random
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pipeline.adapters.gitkeys import GitKey
 from pipeline.adapters.ledger import Ledger, opened
 from pipeline.adapters.ledger_writers import LedgerWriters
 from pipeline.domain.record import Kind
+from pipeline.wiring.typed import typed_path
 
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Mapping
+    from pathlib import Path
 
     from pipeline.wiring.parts import Parts
 
@@ -64,8 +64,7 @@ def open_ledger(parts: Parts) -> Ledger:
 def git_key(options: argparse.Namespace, environment: Mapping[str, str]) -> Path | None:
     """Return the file of the SSH key that was named to sign what git keeps; None for git's own setting."""
     given = getattr(options, "git_key", None) or environment.get("PIPELINE_GIT_KEY")
-    # `~` without a home stays as it is, and is told as missing.
-    return Path(os.path.expanduser(given)) if given else None  # noqa: PTH111
+    return typed_path(given) if given else None
 
 
 def recorded(options: argparse.Namespace) -> frozenset[Kind]:
