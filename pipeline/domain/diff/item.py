@@ -5,8 +5,14 @@ Rules: words come from images and are as hostile as ever; whoever shows them mak
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import IntEnum
+from typing import TypeVar
+
+from pipeline.domain.diff.change import Change
+
+T = TypeVar("T")
 
 
 class Risk(IntEnum):
@@ -42,6 +48,18 @@ class Item:
     after: str = ""
     risk: Risk = Risk.LOW
     why: str = ""
+
+
+def item_of(change: Change[T], words: Callable[[T], str], risk: Risk, why: str = "") -> Item:
+    """Return a change with both its sides in words; a side that is absent is ""."""
+    return Item(
+        name=change.name,
+        how=change.kind.value,
+        before="" if change.old is None else words(change.old),
+        after="" if change.new is None else words(change.new),
+        risk=risk,
+        why=why,
+    )
 
 
 def became(old: object, new: object) -> str:

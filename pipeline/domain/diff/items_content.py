@@ -11,7 +11,7 @@ from dataclasses import replace
 
 from pipeline.domain.diff.containers import ContainerImage
 from pipeline.domain.diff.difference import Difference
-from pipeline.domain.diff.item import Item, Risk, became
+from pipeline.domain.diff.item import Item, Risk, became, item_of
 from pipeline.domain.diff.packages import Direction, InstalledPackage, direction, licence_changed
 from pipeline.domain.diff.snapshot import Aspect, ChangeKind, FileChange, FileFacts
 from pipeline.domain.diff.texts import TextChange
@@ -48,30 +48,17 @@ def containers(difference: Difference) -> Iterator[Item]:
             if change.new is not None and change.new.image
             else "no image can be read"
         )
-        yield Item(
-            name=change.name,
-            how=change.kind.value,
-            before=_container(change.old),
-            after=_container(change.new),
-            risk=Risk.HIGH if loose else Risk.MEDIUM,
-            why=why if loose else "",
-        )
+        yield item_of(change, _container, Risk.HIGH if loose else Risk.MEDIUM, why if loose else "")
 
 
 def bound(difference: Difference) -> Iterator[Item]:
     """Yield the bound images that differ."""
     for change in difference.bound:
-        yield Item(
-            name=change.name,
-            how=change.kind.value,
-            before=change.old or "",
-            after=change.new or "",
-            risk=Risk.MEDIUM,
-        )
+        yield item_of(change, str, Risk.MEDIUM)
 
 
-def _container(container: ContainerImage | None) -> str:
-    return "" if container is None else f"{container.image} as {container.user}"
+def _container(container: ContainerImage) -> str:
+    return f"{container.image} as {container.user}"
 
 
 def system(difference: Difference) -> Iterator[Item]:
@@ -115,13 +102,7 @@ def _package(package: InstalledPackage | None, *, licence: bool) -> str:
 def config(difference: Difference) -> Iterator[Item]:
     """Yield what differs in the image's config."""
     for change in difference.config:
-        yield Item(
-            name=change.name,
-            how=change.kind.value,
-            before=change.old or "",
-            after=change.new or "",
-            risk=Risk.MEDIUM,
-        )
+        yield item_of(change, str, Risk.MEDIUM)
 
 
 def files(difference: Difference) -> Iterator[Item]:
@@ -166,10 +147,4 @@ def noise(difference: Difference) -> Iterator[Item]:
     for one in difference.noise:
         yield Item(name=one.why, how="changed", after=f"{len(one.paths)} files", risk=Risk.NONE)
     for change in difference.built:
-        yield Item(
-            name=change.name,
-            how=change.kind.value,
-            before=change.old or "",
-            after=change.new or "",
-            risk=Risk.NONE,
-        )
+        yield item_of(change, str, Risk.NONE)

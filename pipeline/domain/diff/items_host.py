@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 from pipeline.domain.diff.change import Change
 from pipeline.domain.diff.difference import Difference
-from pipeline.domain.diff.item import Item, Risk, became
+from pipeline.domain.diff.item import Item, Risk, became, item_of
 from pipeline.domain.diff.kargs import Karg
 from pipeline.domain.diff.kernel import Module
 from pipeline.domain.diff.policy import Scope
@@ -45,19 +45,10 @@ def modules(difference: Difference) -> Iterator[Item]:
     """Yield the out-of-tree modules that differ."""
     for change in difference.modules:
         why = _module_trouble(change, difference.kernel.new)
-        yield Item(
-            name=change.name,
-            how=change.kind.value,
-            before=_module(change.old),
-            after=_module(change.new),
-            risk=Risk.CRITICAL if why else Risk.HIGH,
-            why=why,
-        )
+        yield item_of(change, _module, Risk.CRITICAL if why else Risk.HIGH, why)
 
 
-def _module(module: Module | None) -> str:
-    if module is None:
-        return ""
+def _module(module: Module) -> str:
     if module.fault:
         return "unreadable"
     signer = module.signer or "nobody"
@@ -82,19 +73,12 @@ def privileges(difference: Difference) -> Iterator[Item]:
     for change in difference.privileges:
         old, new = change.old, change.new
         gained = sorted(set(new.grants if new else ()) - set(old.grants if old else ()))
-        yield Item(
-            name=change.name,
-            how=change.kind.value,
-            before=_privilege(old),
-            after=_privilege(new),
-            risk=Risk.HIGH if gained or (old is not None and new is not None) else Risk.MEDIUM,
-            why=f"gains {', '.join(gained)}" if gained and not difference.first else "",
-        )
+        risk = Risk.HIGH if gained or (old is not None and new is not None) else Risk.MEDIUM
+        why = f"gains {', '.join(gained)}" if gained and not difference.first else ""
+        yield item_of(change, _privilege, risk, why)
 
 
-def _privilege(privilege: Privilege | None) -> str:
-    if privilege is None:
-        return ""
+def _privilege(privilege: Privilege) -> str:
     return f"{', '.join(privilege.grants)}; mode {privilege.mode}, owner {privilege.owner}"
 
 
@@ -104,19 +88,10 @@ def accounts(difference: Difference) -> Iterator[Item]:
         account = change.new
         why = _power(account) if account is not None else ""
         newcomer = account is not None and account.what == "user"
-        yield Item(
-            name=change.name,
-            how=change.kind.value,
-            before=_account(change.old),
-            after=_account(account),
-            risk=Risk.CRITICAL if why else Risk.HIGH if newcomer else Risk.MEDIUM,
-            why=why,
-        )
+        yield item_of(change, _account, Risk.CRITICAL if why else Risk.HIGH if newcomer else Risk.MEDIUM, why)
 
 
-def _account(account: Account | None) -> str:
-    if account is None:
-        return ""
+def _account(account: Account) -> str:
     fields = (
         ("", account.description),
         ("id ", account.number),
@@ -147,18 +122,10 @@ def units(difference: Difference) -> Iterator[Item]:
     for change in difference.units:
         start = change.new or change.old
         preset = start is not None and start.relation == "preset"
-        yield Item(
-            name=change.name,
-            how=change.kind.value,
-            before=_start(change.old),
-            after=_start(change.new),
-            risk=Risk.LOW if preset else Risk.HIGH,
-        )
+        yield item_of(change, _start, Risk.LOW if preset else Risk.HIGH)
 
 
-def _start(start: Start | None) -> str:
-    if start is None:
-        return ""
+def _start(start: Start) -> str:
     return f"{start.by} in {start.path}" if start.relation == "alias" else start.path
 
 
@@ -171,35 +138,19 @@ def policy(difference: Difference) -> Iterator[Item]:
         why = "lets through more than before" if change.name in policy.weaker else ""
         if change.name in ("default", "docker:") and change.new is not None and not change.new.strictness:
             why = "accepts any image"
-        yield Item(
-            name=change.name,
-            how=change.kind.value,
-            before=_scope(change.old),
-            after=_scope(change.new),
-            risk=Risk.CRITICAL if why else Risk.HIGH,
-            why=why,
-        )
+        yield item_of(change, _scope, Risk.CRITICAL if why else Risk.HIGH, why)
 
 
-def _scope(scope: Scope | None) -> str:
-    return "" if scope is None else "; ".join(scope.requires)
+def _scope(scope: Scope) -> str:
+    return "; ".join(scope.requires)
 
 
 def kargs(difference: Difference) -> Iterator[Item]:
     """Yield the kernel arguments that differ."""
     for change in difference.kargs:
         why = change.new.fault if change.new is not None else ""
-        yield Item(
-            name=change.name,
-            how=change.kind.value,
-            before=_karg(change.old),
-            after=_karg(change.new),
-            risk=Risk.CRITICAL if why else Risk.HIGH,
-            why=why,
-        )
+        yield item_of(change, _karg, Risk.CRITICAL if why else Risk.HIGH, why)
 
 
-def _karg(karg: Karg | None) -> str:
-    if karg is None:
-        return ""
+def _karg(karg: Karg) -> str:
     return f"{karg.path} ({', '.join(karg.architectures)})" if karg.architectures else karg.path
