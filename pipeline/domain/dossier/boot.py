@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from pipeline.domain.boot.result import Outcome
-from pipeline.domain.dossier.dossier import Boot, BootModule, BootStep
+from pipeline.domain.boot.result import Outcome, Step
+from pipeline.domain.dossier.dossier import Boot, BootModule
 from pipeline.domain.dossier.reading import Fields, NotUnderstoodError
 from pipeline.domain.image import Digest
 
@@ -45,8 +45,8 @@ def read_boot(document: Any, image: Digest, *, console: tuple[str, ...] = ()) ->
     )
 
 
-def _step(fields: Fields) -> BootStep:
-    return BootStep(
+def _step(fields: Fields) -> Step:
+    return Step(
         name=fields.text("step"),
         ok=fields.flag("ok"),
         found=fields.text("found"),

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TypeAlias, TypeVar
 
-from pipeline.domain.boot.result import Outcome
+from pipeline.domain.boot.result import Outcome, Step
 from pipeline.domain.dossier.difference import Difference
 from pipeline.domain.gate import Verdict
 from pipeline.domain.image import Digest
@@ -73,17 +73,6 @@ class GateLine:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class BootStep:
-    """One thing the boot test asked: whether it is so, what was found, and milliseconds."""
-
-    name: str
-    ok: bool
-    found: str
-    details: tuple[str, ...] = ()
-    milliseconds: int = 0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class BootModule:
     """One module the boot test loaded: what became of it, why, its version, milliseconds."""
 
@@ -119,7 +108,7 @@ class Boot:
     kernel: str
     accelerator: str
     full: bool
-    steps: tuple[BootStep, ...]
+    steps: tuple[Step, ...]
     modules: tuple[BootModule, ...]
     left_out: tuple[tuple[str, str], ...]
     failed_units: tuple[str, ...]
