@@ -232,11 +232,16 @@ def _counted(
         claimed = "nobody" if approval.proof is None else approval.proof.identity
         return Discounted(approval=entry.id, identity=claimed, why=proof.why)
     assert decided is not None  # noqa: S101 - without it there is a mismatch
+    return vote_of(approval, entry.id, decided, proof)
+
+
+def vote_of(approval: Approval, record: str, decided: Decided, signer: Signed) -> Vote:
+    """Return what an approval, whose record's id is `record`, says of one of its images."""
     return Vote(
-        approval=entry.id,
+        approval=record,
         decided=decided,
-        identity=proof.identity,
-        key=proof.key,
+        identity=signer.identity,
+        key=signer.key,
         what=approval.what,
         why=approval.why,
         time=approval.time,

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Protocol
 
 from pipeline.domain.approval_summary import Brief
-from pipeline.domain.approvals import Signed, Vote
+from pipeline.domain.approvals import Signed, vote_of
 from pipeline.domain.decision import Approval
 from pipeline.domain.protected_rules import ProtectedRules, rule_of
 from pipeline.domain.record import Record
@@ -125,17 +125,9 @@ def _useless(
     standings: Sequence[Standing] | Iterator[Standing], draft: Approval, signer: Signed
 ) -> Iterator[str]:
     """Yield why images cannot be released whoever approves them, and why this approval would not count."""
+    record = draft.id
     for one, standing in zip(draft.decided, standings, strict=True):
-        vote = Vote(
-            approval=draft.id,
-            decided=one,
-            identity=signer.identity,
-            key=signer.key,
-            what=draft.what,
-            why=draft.why,
-            time=draft.time,
-            expires=draft.expires,
-        )
+        vote = vote_of(draft, record, one, signer)
         yield from (f"{one.name}: {refusal}" for refusal in standing.rule.image.refusals(standing.facts))
         yield from (
             f"{one.name}: {signer.identity} {why}" for why in standing.rule.why_not(vote, standing.facts)
