@@ -5,14 +5,14 @@ Rules: what came out of the machine is shown as plain text, never as terminal es
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 from rich.console import RenderableType
-from rich.table import Table
 from rich.text import Text
 
 from pipeline.domain.boot.result import BootResult, ModuleResult, Outcome, Step
 from pipeline.domain.text import plain
+from pipeline.render.gates import table_of
 
 _STYLES = {Outcome.LOADED: "green", Outcome.NO_DEVICE: "green", Outcome.FAILED: "bold red"}
 
@@ -23,13 +23,13 @@ def to_tables(result: BootResult) -> tuple[RenderableType, ...]:
 
 
 def _parts(result: BootResult) -> Iterator[RenderableType]:
-    yield _table(("", "step", "found", "time"), [_step(one) for one in result.steps])
+    yield table_of(("", "step", "found", "time"), [_step(one) for one in result.steps])
     if result.modules:
         yield Text()
-        yield _table(("module", "set", "outcome", "time", "why"), [_module(one) for one in result.modules])
+        yield table_of(("module", "set", "outcome", "time", "why"), [_module(one) for one in result.modules])
     if result.left_out:
         yield Text()
-        yield _table(
+        yield table_of(
             ("not started", "why"), [(Text(unit), Text(plain(why))) for unit, why in result.left_out]
         )
     yield Text()
@@ -67,11 +67,3 @@ def _time(milliseconds: int) -> Text:
 
 def _seconds(milliseconds: int) -> str:
     return f"{milliseconds / 1000:.1f} s"
-
-
-def _table(heads: Sequence[str], rows: Sequence[Sequence[Text]]) -> Table:
-    table = Table(*heads, show_edge=False, pad_edge=False)
-    table.columns[0].no_wrap = True
-    for row in rows:
-        table.add_row(*row)
-    return table

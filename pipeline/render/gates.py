@@ -50,7 +50,9 @@ def list_to_json(gates: Sequence[Gate]) -> list[dict[str, Any]]:
 
 def show(report: CheckReport, console: Console) -> None:
     """Print the report: one row a gate, what it found below its summary, and the outcome."""
-    console.print(_table(("verdict", "gate", "what was found"), (_row(result) for result in report.results)))
+    console.print(
+        table_of(("verdict", "gate", "what was found"), (_row(result) for result in report.results))
+    )
     if report.ok:
         console.print(Text(f"all {len(report.results)} gates let the image pass", style="green"))
     else:
@@ -60,7 +62,7 @@ def show(report: CheckReport, console: Console) -> None:
 def show_list(gates: Sequence[Gate], console: Console) -> None:
     """Print the gates there are, what each asks, and of which tiers."""
     rows = ((Text(gate.name), Text(gate.asks), Text(", ".join(sorted(gate.tiers)))) for gate in gates)
-    console.print(_table(("gate", "asks", "tiers"), rows))
+    console.print(table_of(("gate", "asks", "tiers"), rows))
 
 
 def _row(result: GateResult) -> tuple[Text, ...]:
@@ -71,7 +73,8 @@ def _row(result: GateResult) -> tuple[Text, ...]:
     return Text(finding.verdict.value, style=_STYLES[finding.verdict]), Text(result.gate), found
 
 
-def _table(heads: Sequence[str], rows: Iterable[Sequence[Text]]) -> Table:
+def table_of(heads: Sequence[str], rows: Iterable[Sequence[Text]]) -> Table:
+    """Return answers as a table without a frame, whose first column stays on one line."""
     table = Table(*heads, show_edge=False, pad_edge=False)
     table.columns[0].no_wrap = True
     for row in rows:
