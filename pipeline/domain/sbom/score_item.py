@@ -140,12 +140,17 @@ def met_or_not(rules: Iterable[Rule], facts: Facts) -> tuple[Item, ...]:
 
 def _met(rule: Rule, finding: Finding) -> Item:
     met = finding.applies and finding.have == finding.total
+    return item_of(rule, finding, weight=Fraction(1), share=Fraction(int(met)))
+
+
+def item_of(rule: Rule, finding: Finding, *, weight: Fraction, share: Fraction) -> Item:
+    """Return a rule's answer, weighed."""
     return Item(
         name=rule.name,
         group=rule.group,
         asks=rule.asks,
-        weight=Fraction(1),
-        share=Fraction(int(met)),
+        weight=weight,
+        share=share,
         have=finding.have,
         total=finding.total,
         reason=finding.reason,

@@ -15,7 +15,7 @@ from __future__ import annotations
 from fractions import Fraction
 
 from pipeline.domain.sbom.score_facts import Facts, is_cpe, is_purl, is_time
-from pipeline.domain.sbom.score_item import Finding, Item, Rating, Rule, of_document, per_component
+from pipeline.domain.sbom.score_item import Finding, Item, Rating, Rule, item_of, of_document, per_component
 from pipeline.domain.sbom.score_licences import all_valid
 from pipeline.domain.sbom.score_sbomqs_rules import (
     PURPOSES,
@@ -69,16 +69,8 @@ def _item(rule: Rule, finding: Finding, live: int) -> Item:
         Fraction(_BEST * CATEGORIES[rule.group] * rule.weight, _ALL * live) if finding.applies else Fraction()
     )
     unfinished = finding.have < finding.total
-    return Item(
-        name=rule.name,
-        group=rule.group,
-        asks=rule.asks,
-        weight=weight,
-        share=min(finding.share, _UNFINISHED) if unfinished else finding.share,
-        have=finding.have,
-        total=finding.total,
-        reason=finding.reason,
-    )
+    share = min(finding.share, _UNFINISHED) if unfinished else finding.share
+    return item_of(rule, finding, weight=weight, share=share)
 
 
 _RULES = (
