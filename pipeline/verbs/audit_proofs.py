@@ -25,9 +25,8 @@ from pipeline.domain.signature import (
 )
 from pipeline.domain.text import plain
 from pipeline.errors import NotFoundError, SignatureError
+from pipeline.verbs.signed import CHILD, SIGNATURE
 
-SIGNATURE = "signature"
-_CHILD = "signature@"
 _AGAIN = "sign it again by sealing the same digest, once it is known who removed it"
 
 
@@ -82,8 +81,8 @@ def _signed(seal: Seal) -> Iterator[Digest]:
     """Yield the manifests that have to be signed: the image, and each platform's of an index."""
     yield seal.digest
     for name in seal.signatures:
-        if name.startswith(_CHILD):
-            yield Digest(name.removeprefix(_CHILD))
+        if name.startswith(CHILD):
+            yield Digest(name.removeprefix(CHILD))
 
 
 def _unsigned(seal: Seal, subject: Digest, home: Home, store: ProofStore, keys: Sequence[VerifyKey]) -> str:
