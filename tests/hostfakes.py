@@ -11,6 +11,7 @@ from pipeline.adapters.host_bootc import BootcHost
 from pipeline.adapters.host_kairos import KairosHost
 from pipeline.adapters.host_ostree import RpmOstreeHost
 from pipeline.adapters.hostaccess import Answer
+from pipeline.domain.hostcontrol.plan import at_target
 from pipeline.domain.hostcontrol.state import System
 from pipeline.domain.hostcontrol.target import Target
 from pipeline.domain.image import Digest, ImageRef, Repository
@@ -18,7 +19,7 @@ from pipeline.domain.record import Record
 from pipeline.domain.release import Deployment
 from pipeline.errors import HostError
 from pipeline.verbs.host_journal import HostJournal, HostOrder
-from pipeline.verbs.hosts import Waiting
+from pipeline.verbs.hosts import HostOutcome, Waiting
 
 Driver = BootcHost | RpmOstreeHost | KairosHost
 
@@ -100,6 +101,11 @@ def repository_of(text: str) -> Repository:
 
 def order(number: int, *, channel: bool = False, host: str = "web1", zfs: str | None = None) -> HostOrder:
     return HostOrder(host=host, target=target(number, channel=channel, zfs=zfs), why="2.1 loses mail")
+
+
+def proven(outcome: HostOutcome) -> bool:
+    """Tell whether the host runs the release and stays there."""
+    return at_target(outcome.after, outcome.order.target)
 
 
 def journal(ledger: MemoryLedger) -> HostJournal:

@@ -195,10 +195,6 @@ class Line:
             yield parent
             name = parent.parent
 
-    def upstream_of(self, image: AnyImage) -> Upstream:
-        """Return the upstream an image stands on (an upstream stands on itself)."""
-        return next(one for one in (image, *self.parents(image)) if isinstance(one, Upstream))
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Catalogue:

@@ -8,7 +8,7 @@ packages is read, never run. Order of versions: `pipeline.domain.vercmp`.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Protocol
@@ -204,16 +204,6 @@ def exclude(
         else:
             dropped.append(Dropped(release=candidate.release, reason=reason))
     return tuple(kept), tuple(dropped)
-
-
-def known_bad(failures: Iterable[tuple[str, str, str]], versions: Mapping[str, str]) -> frozenset[str]:
-    """Return the kernels known to fail with just these module versions.
-
-    Args:
-        failures: (kernel release, module, module version) of each kept failure.
-        versions: Module name to the version that would be compiled now.
-    """
-    return frozenset(kernel for kernel, module, version in failures if versions.get(module) == version)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

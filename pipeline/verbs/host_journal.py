@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import datetime as dt
 import threading
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from pipeline.domain.decision import Release
@@ -141,8 +141,3 @@ def _keep(ways: Ways, record: Deployment) -> None:
     if record.step is Step.WANTED or (way and way[-1].digest != record.digest):
         way.clear()
     way.append(record)
-
-
-def last_steps(records: Sequence[Record]) -> dict[str, Deployment]:
-    """Return the newest deployment record of each host, by its name."""
-    return {record.host: record for record in records if isinstance(record, Deployment)}

@@ -314,8 +314,3 @@ def _wait_for_boot(driver: HostDriver, before: str, waiting: Waiting) -> None:
         f"{driver.name} did not come back within {waiting.reboot_seconds:.0f} s of its reboot",
         hint="look at its console; run the same command again when it answers, it continues from there",
     )
-
-
-def proven(outcome: HostOutcome) -> bool:
-    """Tell whether the host runs the release and stays there."""
-    return at_target(outcome.after, outcome.order.target)

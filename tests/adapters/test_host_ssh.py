@@ -13,7 +13,7 @@ import jsonschema
 import pytest
 from bootcdata import HOSTS, published_bootc
 from hostbench import HostBench
-from hostfakes import MemoryLedger, journal, order
+from hostfakes import MemoryLedger, journal, order, proven
 from hostmachine import TIMER, Machine, digest, entry, fresh, machine_state
 from hostrun import in_a_process
 from hypothesis import HealthCheck, given, settings
@@ -27,7 +27,7 @@ from pipeline.domain.hostcontrol.address import Address
 from pipeline.domain.hostcontrol.state import System
 from pipeline.domain.release import Deployment
 from pipeline.errors import HostError, UsageError
-from pipeline.verbs.hosts import HostOutcome, Result, Waiting, proven, switch_host
+from pipeline.verbs.hosts import HostOutcome, Result, Waiting, switch_host
 
 pytestmark = pytest.mark.engine
 

@@ -116,7 +116,6 @@ def test_a_line_resolves_with_what_each_tier_inherits(images: Path) -> None:
     assert web.persistence.directories == {"/tmp": 0o1777}
     assert web.gates.waivers["bootc-lint"].expires == dt.date(2030, 1, 31)
     assert [one.name for one in line.parents(web)] == ["base", "debian-13"]
-    assert line.upstream_of(web).name == "debian-13"
     assert str(catalogue.repository(web)) == "127.0.0.1:5000/os/debian/web-1"
 
 

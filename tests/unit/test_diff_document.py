@@ -19,9 +19,8 @@ from pipeline.domain.canonical import canonical_json
 from pipeline.domain.diff.areas import area_of
 from pipeline.domain.diff.bump import Bump, beyond_patch, propose
 from pipeline.domain.diff.difference import Difference, ImageName, difference
-from pipeline.domain.diff.document import SCHEMA, document, evidence
-from pipeline.domain.diff.groups import KINDS
-from pipeline.domain.evidence import EvidenceKind
+from pipeline.domain.diff.document import SCHEMA, document
+from pipeline.domain.dossier.kinds import READERS
 from pipeline.render.diff import MOST_ITEMS, show_diff, size_text
 from pipeline.verbs.diff import Opened, diff
 
@@ -47,7 +46,7 @@ def test_the_document_names_both_images_and_its_own_form() -> None:
     assert found["schema"] == SCHEMA
     assert found["old"] == {"name": "registry.example/os/base", "digest": str(digest(1))}
     assert found["new"] == {"name": "registry.example/os/base", "digest": str(digest(2))}
-    assert {risk["part"] for risk in found["risks"]} == set(KINDS)
+    assert {risk["part"] for risk in found["risks"]} == set(READERS)
     assert read(compared(None, {SITE: "b"}))["old"] is None
 
 
@@ -55,7 +54,6 @@ def test_the_document_is_canonical_and_the_same_every_time() -> None:
     first, second = (document(compared({SITE: "a", "/b": "1"}, {SITE: "b", "/c": "2"})) for _ in range(2))
     assert first == second
     assert canonical_json(json.loads(first)) == first
-    assert evidence(compared({SITE: "a"}, {SITE: "b"})).kind is EvidenceKind.DIFF
 
 
 def test_the_order_in_which_files_were_made_does_not_matter() -> None:

@@ -6,8 +6,9 @@ from diffkit import PASSWD, SITE, base, group, loud
 from difftrees import MemorySnapshot, compared
 from trees import File
 
-from pipeline.domain.diff.groups import KINDS, groups
+from pipeline.domain.diff.groups import groups
 from pipeline.domain.diff.item import Risk
+from pipeline.domain.dossier.kinds import READERS
 
 
 def test_equal_images_have_no_difference() -> None:
@@ -18,7 +19,7 @@ def test_equal_images_have_no_difference() -> None:
 
 
 def test_every_kind_is_there_even_if_silent() -> None:
-    assert {one.kind for one in groups(compared(base(), base()))} == set(KINDS)
+    assert {one.kind for one in groups(compared(base(), base()))} == set(READERS)
 
 
 def test_what_could_not_be_read_is_the_loudest() -> None:

@@ -7,14 +7,14 @@ from __future__ import annotations
 
 from typing import Any
 
-from hostfakes import MemoryAccess, MemoryLedger, driver, journal, order, waiting
+from hostfakes import MemoryAccess, MemoryLedger, driver, journal, order, proven, waiting
 from hostmachine import REPOSITORY, TIMER, Machine, State, digest, entry, fresh, machine_state
 from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.domain.hostcontrol.plan import at_target
 from pipeline.errors import HostError
-from pipeline.verbs.hosts import proven, switch_host
+from pipeline.verbs.hosts import switch_host
 
 KEYS = ["status.staged", "status.rollback", "status.rollbackQueued", "spec.bootOrder", "status.type", "spec"]
 

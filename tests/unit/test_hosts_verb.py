@@ -6,15 +6,15 @@ from collections.abc import Sequence
 from typing import Any
 
 import pytest
-from hostfakes import MemoryAccess, MemoryLedger, driver, journal, on, order, waiting
+from hostfakes import MemoryAccess, MemoryLedger, driver, journal, on, order, proven, waiting
 from hostmachine import REPOSITORY, TIMER, Machine, State, digest, entry, fresh, machine_state
 
 from pipeline.domain.hostcontrol.plan import Action, PlanStep, at_target
 from pipeline.domain.hostcontrol.state import HostState
 from pipeline.domain.release import Deployment
 from pipeline.errors import HostError, ToolFailedError
-from pipeline.verbs.host_journal import HostOrder, last_steps
-from pipeline.verbs.hosts import HostOutcome, Result, plan_host, proven, status_of, switch_host
+from pipeline.verbs.host_journal import HostOrder
+from pipeline.verbs.hosts import HostOutcome, Result, plan_host, status_of, switch_host
 
 
 def switch(
@@ -91,7 +91,8 @@ def test_a_failed_switch_gives_the_timer_back_and_is_recorded() -> None:
     with pytest.raises(ToolFailedError, match="signature was required"):
         switch(machine, ledger, order(1))
     assert machine.state["timers"][TIMER]["active"] is True
-    failed = last_steps(ledger.records)["web1"]
+    failed = ledger.records[-1]
+    assert isinstance(failed, Deployment)
     assert (failed.step.value, failed.digest.value) == ("failed", digest(1))
     assert "signature was required" in failed.why
     machine.state["switch_fails"] = False

@@ -13,7 +13,6 @@ from pipeline.domain.kernel import (
     PinSearch,
     RangeRule,
     exclude,
-    known_bad,
     parse_dkms_conf,
     parse_meta,
 )
@@ -142,11 +141,6 @@ def test_candidates_are_dropped_with_the_reason_and_the_order_kept() -> None:
         ("6.14.9", "its kernel-devel is not in the repositories"),
         ("6.13.7", "the kernel itself is neither in the image nor in the repositories"),
     ]
-
-
-def test_a_failure_counts_only_while_kernel_module_and_version_are_the_same() -> None:
-    failures = [("6.12.2", "nvidia", "550.163"), ("6.12.1", "nvidia", "550.100"), ("6.12.0", "wg", "1")]
-    assert known_bad(failures, {"nvidia": "550.163", "zfs": "2.3"}) == {"6.12.2"}
 
 
 @dataclass

@@ -19,7 +19,6 @@ from pipeline.domain.diff.difference import Difference, ImageName
 from pipeline.domain.diff.groups import Group, groups
 from pipeline.domain.diff.packages import InstalledPackage, direction, licence_changed
 from pipeline.domain.diff.snapshot import FileChange, FileFacts
-from pipeline.domain.evidence import Evidence, EvidenceKind
 from pipeline.domain.text import plain
 
 SCHEMA = 1
@@ -52,11 +51,6 @@ _PARTS = (
 def document(difference: Difference) -> bytes:
     """Return the difference's canonical bytes."""
     return canonical_json(as_json(difference))
-
-
-def evidence(difference: Difference) -> Evidence:
-    """Return the document as a piece of evidence."""
-    return Evidence(kind=EvidenceKind.DIFF, data=document(difference))
 
 
 def as_json(difference: Difference) -> dict[str, Json]:

@@ -39,11 +39,6 @@ def _changes(before: Mapping[str, FileFacts], after: Mapping[str, FileFacts]) ->
     return tuple(change for change in found if change is not None)
 
 
-def changed_files(old: Snapshot, new: Snapshot) -> tuple[FileChange, ...]:
-    """Return every path that differs in more than its time, sorted by the bytes of the path."""
-    return file_changes(old, new).changes
-
-
 def change_of(old: FileFacts | None, new: FileFacts | None) -> FileChange | None:
     """Return the change between the facts of one path in two images; None when there is none."""
     if old is None or new is None:

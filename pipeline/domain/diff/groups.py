@@ -95,5 +95,3 @@ _KINDS: tuple[tuple[str, str, Callable[[Difference], Iterator[Item]]], ...] = (
     ("files", "Files", content.files),
     ("noise", "Noise", content.noise),
 )
-KINDS = tuple(kind for kind, _, _ in _KINDS)
-"""Names of all kinds, in their own order."""
