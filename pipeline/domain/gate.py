@@ -120,8 +120,6 @@ class Expectations:
         policy_required: Whether the image must bring a policy.json at all (base and instance).
         build_packages: Extra package name patterns (fnmatch) that must not be left, beside the built-in list.
         allowed_files: Path patterns (fnmatch) a gate on files leaves alone, with the reason.
-        allowed_packages: Name patterns (fnmatch) a gate on packages leaves alone, with the reason.
-        password_accounts: Accounts that may carry a password hash in the image's shadow file.
         waivers: Gate name to waiver.
     """
 
@@ -133,8 +131,6 @@ class Expectations:
     policy_required: bool = True
     build_packages: tuple[str, ...] = ()
     allowed_files: Mapping[str, str] = field(default_factory=dict)
-    allowed_packages: Mapping[str, str] = field(default_factory=dict)
-    password_accounts: tuple[str, ...] = ()
     waivers: Mapping[str, Waiver] = field(default_factory=dict)
 
 

@@ -131,7 +131,7 @@ def _no_build_tools(subject: Subject) -> Finding:
 def _build_packages(subject: Subject) -> Iterator[str]:
     extra = tuple((pattern, "named in the definition") for pattern in subject.expected.build_packages)
     rules = tuple((matcher([pattern]), why) for pattern, why in (*extra, *BUILD_PACKAGES))
-    exempt = matcher([*(pattern for pattern, _ in RUNTIME_PACKAGES), *subject.expected.allowed_packages])
+    exempt = matcher([pattern for pattern, _ in RUNTIME_PACKAGES])
     for package in subject.packages or ():
         why = next((why for matches, why in rules if matches(package.name)), None)
         if why is not None and not exempt(package.name):
