@@ -325,7 +325,7 @@ def harmless(text: str) -> str:
     return _UNFIT.sub("?", plain(text, TEXT_LIMIT))
 
 
-def require_text(what: str, text: object, *, empty: bool = False, limit: int = TEXT_LIMIT) -> None:
+def require_text(what: str, text: object, *, empty: bool = False) -> None:
     """Let a text pass that a record can hold: one line without control characters.
 
     Raises:
@@ -333,10 +333,10 @@ def require_text(what: str, text: object, *, empty: bool = False, limit: int = T
     """
     if not isinstance(text, str):
         raise UsageError(f"{what} is no text: {text!r}", hint="give one line of text")
-    if _UNFIT.search(text) or len(text) > limit or not (text or empty):
+    if _UNFIT.search(text) or len(text) > TEXT_LIMIT or not (text or empty):
         raise UsageError(
             f"{what} cannot be recorded: {plain(text, 80)!r}",
-            hint=f"give one line of 1 to {limit} characters without control characters",
+            hint=f"give one line of 1 to {TEXT_LIMIT} characters without control characters",
         )
 
 

@@ -68,11 +68,11 @@ def as_json(found: Yanking) -> dict[str, Any]:
     }
 
 
-def named(names: list[str], *, every: bool, most: int = _NAMED) -> str:
+def named(names: list[str], *, every: bool) -> str:
     """Return names as a list, the first of many only."""
-    if every or len(names) <= most + 1:
+    if every or len(names) <= _NAMED + 1:
         return ", ".join(names)
-    return f"{', '.join(names[:most])} and {len(names) - most:,} more"
+    return f"{', '.join(names[:_NAMED])} and {len(names) - _NAMED:,} more"
 
 
 def _hosts(found: Yanking, *, every: bool) -> Iterator[Text]:

@@ -79,7 +79,6 @@ def read_signed(
     expected: Mapping[str, Digest],
     *,
     attestations: bool = True,
-    signed_as: Repository | None = None,
 ) -> SignedImage:
     """Return who signed an image and what is attested to it, by what its release's record lists.
 
@@ -93,12 +92,11 @@ def read_signed(
         keys: Those that may have signed.
         expected: `Seal.signatures`: name to the digest of a manifest.
         attestations: Whether they are fetched and verified; otherwise only that their manifests are there.
-        signed_as: The repository its signature must name, for a copy; where it is, when not given.
 
     Raises:
         RegistryError: The registry refuses or fails.
     """
-    reading = _Reading(store, repository, signed_as or repository, tuple(keys))
+    reading = _Reading(store, repository, tuple(keys))
     key = reading.signature(SIGNATURE, subject, expected.get(SIGNATURE))
     for name in sorted(expected.keys() - {SIGNATURE}):
         if name.startswith(CHILD):
@@ -116,10 +114,8 @@ def read_signed(
 class _Reading:
     """One image being read: what was found so far."""
 
-    def __init__(
-        self, store: SignedReader, repository: Repository, named: Repository, keys: tuple[VerifyKey, ...]
-    ) -> None:
-        self._store, self._repository, self._named, self._keys = store, repository, named, keys
+    def __init__(self, store: SignedReader, repository: Repository, keys: tuple[VerifyKey, ...]) -> None:
+        self._store, self._repository, self._keys = store, repository, keys
         self.attestations: dict[str, Attestation] = {}
         self.problems: list[str] = []
         self.notes: list[str] = []
@@ -159,7 +155,7 @@ class _Reading:
         except (NotFoundError, RegistryError) as error:
             return f"what was signed cannot be had: {plain(error.message)}"
         key = signed_by(self._keys, payload, layer.signature)
-        fault = claim_fault(payload, self._named, subject)
+        fault = claim_fault(payload, self._repository, subject)
         if key is None:
             known = ", ".join(one.fingerprint for one in self._keys) or "none"
             return f"no known key made it (known: {known})" + (f"; {fault}" if fault else "")

@@ -36,10 +36,6 @@ def test_the_image_is_the_root_and_depends_on_all_it_holds() -> None:
     }
 
 
-def test_a_released_image_has_its_version() -> None:
-    assert content(version="1.4.0")["metadata"]["component"]["version"] == "1.4.0"
-
-
 def test_the_same_image_gives_the_same_bytes() -> None:
     document = scan()
     shuffled = {

@@ -41,13 +41,13 @@ class Fields:
         """Return a text."""
         return self._one(key, str, default)
 
-    def whole(self, key: str, default: int | None = None) -> int:
+    def whole(self, key: str) -> int:
         """Return a whole number."""
-        return self._one(key, int, default)
+        return self._one(key, int)
 
-    def flag(self, key: str, default: bool | None = None) -> bool:  # noqa: FBT001 - a default, not a switch
+    def flag(self, key: str) -> bool:
         """Return true or false."""
-        return self._one(key, bool, default)
+        return self._one(key, bool)
 
     def object(self, key: str) -> Fields:
         """Return an object below."""
@@ -95,7 +95,7 @@ class Fields:
             raise NotUnderstoodError(f"{self.where}.{key} is no list")
         return list(found)
 
-    def _one(self, key: str, kind: type[Wanted], default: Wanted | None) -> Wanted:
+    def _one(self, key: str, kind: type[Wanted], default: Wanted | None = None) -> Wanted:
         found = self._value.get(key)
         if found is None and default is not None:
             return default

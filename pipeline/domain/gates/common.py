@@ -42,11 +42,11 @@ def answer(found: Sequence[str], *, clean: str, bad: str, notes: Sequence[str] =
     return Finding(verdict=Verdict.FAIL, summary=summary, details=(*bounded(found), *bounded(notes)))
 
 
-def bounded(lines: Sequence[str], most: int = MOST_DETAILS) -> tuple[str, ...]:
+def bounded(lines: Sequence[str]) -> tuple[str, ...]:
     """Return the first lines, and how many more there are."""
-    if len(lines) <= most:
+    if len(lines) <= MOST_DETAILS:
         return tuple(lines)
-    return (*lines[:most], f"… and {len(lines) - most} more")
+    return (*lines[:MOST_DETAILS], f"… and {len(lines) - MOST_DETAILS} more")
 
 
 def read(tree: Tree, path: str, *, limit: int) -> bytes | None:

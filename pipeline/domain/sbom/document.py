@@ -53,7 +53,6 @@ class Identity:
         supplier: Who supplies it.
         timestamp: Seconds since the epoch, told as the document's time.
         tool_version: Version of this program.
-        version: The release, or "" while it has none: then its version is the digest.
         tier: Its tier; None for a foreign image.
         parent: The image it was built on.
         commit: Git commit of the definitions, or "".
@@ -66,7 +65,6 @@ class Identity:
     supplier: Organisation
     timestamp: int
     tool_version: str
-    version: str = ""
     tier: Tier | None = None
     parent: ParentImage | None = None
     commit: str = ""
@@ -134,7 +132,7 @@ def root(identity: Identity, base: BaseBom | None = None) -> Part:
         "bom-ref": identity.purl,
         "type": "container",
         "name": shown(identity.name),
-        "version": identity.version or str(identity.ref.pinned),
+        "version": str(identity.ref.pinned),
         "purl": identity.purl,
         "hashes": [{"alg": "SHA-256", "content": identity.ref.pinned.hex}],
         "supplier": identity.supplier.part(),

@@ -65,7 +65,6 @@ class Inventory:
         dependencies: Reference to the references it depends on; exactly the components' references.
         open: References of components whose own dependencies nobody knows.
         vague: References of components of which nobody can tell what they are.
-        files_known: Whether it is known which package owns which file.
     """
 
     scanner: tuple[str, str]
@@ -73,7 +72,6 @@ class Inventory:
     dependencies: Mapping[str, frozenset[str]]
     open: frozenset[str]
     vague: frozenset[str] = frozenset()
-    files_known: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -184,7 +182,6 @@ class _Taker:
             dependencies=self.dependencies,
             open=frozenset(self.open),
             vague=frozenset(ref for ref, part in self.components.items() if is_vague(part)),
-            files_known=bool(self.ownership.owners),
         )
 
     def _add(self, part: Part, needs: frozenset[str] = frozenset(), *, known: bool = True) -> None:
