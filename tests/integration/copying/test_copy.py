@@ -37,6 +37,7 @@ from pipeline.domain.parcel import Parcel
 from pipeline.errors import NotFoundError
 from pipeline.verbs.copy_folder import parcels_in
 
+pytestmark = pytest.mark.engine
 SBOM, GATES = EvidenceKind.SBOM, EvidenceKind.GATES
 
 

@@ -17,6 +17,8 @@ from pipeline.domain.image import Repository
 from pipeline.domain.parcel import Parcel
 from pipeline.errors import NotFoundError, RegistryError
 
+pytestmark = pytest.mark.engine
+
 
 def mortal(site: Site, host: str, at_step: int) -> None:
     steps = iter(range(1, 1 << 30))

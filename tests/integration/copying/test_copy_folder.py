@@ -15,6 +15,8 @@ from pipeline.domain.oci import digest_of
 from pipeline.errors import NotFoundError, StateError, UsageError
 from pipeline.verbs.copy_folder import parcels_in
 
+pytestmark = pytest.mark.engine
+
 
 def skopeo(*argv: str) -> str:
     assert shutil.which("skopeo"), "skopeo is missing: apt-get install skopeo"

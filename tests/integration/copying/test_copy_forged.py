@@ -22,6 +22,8 @@ from pipeline.errors import (
 )
 from pipeline.verbs.copy_folder import parcels_in
 
+pytestmark = pytest.mark.engine
+
 
 def biggest(folder: Path) -> Path:
     return max((folder / "blobs/sha256").iterdir(), key=lambda path: path.stat().st_size)

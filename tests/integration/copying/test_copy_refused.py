@@ -19,6 +19,8 @@ from pipeline.domain.parcel import parcels_of
 from pipeline.domain.release import Removed, Retention
 from pipeline.errors import GateRefusedError, NotFoundError, UsageError
 
+pytestmark = pytest.mark.engine
+
 
 def test_a_release_tag_that_names_something_else_over_there_is_refused_before_anything_is_sent(
     site: Site, far: RunningRegistry
