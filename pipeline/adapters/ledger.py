@@ -174,14 +174,6 @@ class Ledger:
         self._deliver(tuple(records), check)
         return self._known.commits[records[-1].id]
 
-    def send_kept(self) -> tuple[Record, ...]:
-        """Deliver what was kept, and return it (errors as `append`)."""
-        waiting = self.kept()
-        if waiting and self.shared:
-            self.require(record.kind for record in waiting)
-            self._deliver((), None)
-        return waiting
-
     def _deliver(self, records: tuple[Record, ...], check: Check | None) -> None:
         shared = self.shared
         reason = ""
@@ -354,7 +346,7 @@ class Ledger:
         self, records: tuple[Record, ...], cause: LedgerRemoteError | LedgerRaceError, check: Check | None
     ) -> NoReturn:
         """Put what could not be delivered aside, and raise the cause with word of it."""
-        if check is not None or not records:
+        if check is not None:
             self._give_up(cause)
         for _ in range(self._attempts):
             kept = self._repo.ref(self._kept_ref)

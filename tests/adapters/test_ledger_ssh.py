@@ -68,6 +68,6 @@ def test_a_host_that_nobody_knows_gets_nothing_and_what_was_to_go_is_kept(site: 
     finally:
         site.bench.known_hosts.write_text(known)
     assert git(site.hub, "for-each-ref") == before
-    ledger(path, "origin").send_kept()
+    ledger(path, "origin").append([candidate(100)])
     assert candidate(100) in ledger(path, "origin").read()
     assert BRANCH in git(site.hub, "for-each-ref")
