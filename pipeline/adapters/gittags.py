@@ -22,6 +22,7 @@ from pipeline.adapters.gitkeys import GitKey
 from pipeline.adapters.gitrepo import NETWORK_TIMEOUT, Answer, GitRepo
 from pipeline.adapters.process import Processes
 from pipeline.domain.sealing import TagOrder
+from pipeline.domain.ssh_signature import BEGIN
 from pipeline.domain.text import plain
 from pipeline.errors import (
     LedgerRemoteError,
@@ -31,7 +32,6 @@ from pipeline.errors import (
 )
 
 _ATTEMPTS = 5
-_SIGNATURE = "-----BEGIN SSH SIGNATURE-----"
 _UNFIT = re.compile(r"[<>\x00-\x1f\x7f]")
 _LOST = re.compile(
     r"already exists|cannot lock ref|reference already|but expected|fetch first|failed to lock"
@@ -198,7 +198,7 @@ class GitTags:
     def _refuse_other(self, order: TagOrder, tag: _Tag, where: str) -> None:
         head, _, message = tag.text.partition("\n\n")
         fields = dict(line.split(" ", 1) for line in head.splitlines() if " " in line)
-        signed = self._tagging.unsigned or _SIGNATURE in message
+        signed = self._tagging.unsigned or BEGIN in message
         is_it = (fields.get("object"), fields.get("tag")) == (order.commit, order.name)
         if is_it and signed and order.mark in message.splitlines():
             return

@@ -9,8 +9,6 @@ it is read here.
 
 from __future__ import annotations
 
-import base64
-import binascii
 import datetime as dt
 import re
 import tempfile
@@ -18,15 +16,13 @@ import textwrap
 from pathlib import Path
 
 from pipeline.adapters.process import Completed, Processes
-from pipeline.domain.allowed_signers import AllowedSigners, fingerprint
+from pipeline.domain.allowed_signers import AllowedSigners
 from pipeline.domain.approvals import Proved, Signed, Unproved
 from pipeline.domain.decision import NAMESPACE, Decision, Method, Proof
+from pipeline.domain.ssh_signature import BEGIN, END, parse_ssh_signature
 from pipeline.domain.text import plain
 from pipeline.errors import SignatureError, UsageError
 
-_BEGIN, _END = "-----BEGIN SSH SIGNATURE-----", "-----END SSH SIGNATURE-----"
-_MAGIC = b"SSHSIG\x00\x00\x00\x01"
-_LENGTH = 4
 _PUBLIC = re.compile(rb"(?:ssh-|sk-|ecdsa-)[a-z0-9@.-]+ [A-Za-z0-9+/=]+")
 _GOOD = re.compile(r'Good "(?P<namespace>[^"]*)" signature for (?P<who>\S+) with \S+ key (?P<key>SHA256:\S+)')
 _LISTED = re.compile(r"[0-9]+ (?P<key>SHA256:\S+)")
@@ -185,14 +181,9 @@ def signing_key(text: str) -> str:
         SignatureError: It is no SSH signature.
     """
     try:
-        blob = base64.b64decode(text, validate=True)
-    except (binascii.Error, ValueError) as error:
-        raise _no_signature("it is no base64") from error
-    start = len(_MAGIC) + _LENGTH
-    key = blob[start : start + int.from_bytes(blob[len(_MAGIC) : start], "big")]
-    if not blob.startswith(_MAGIC) or not key:
-        raise _no_signature("it does not begin as one")
-    return fingerprint(key)
+        return parse_ssh_signature(_armoured(text)).key
+    except SignatureError as error:
+        raise _no_signature(error.message) from error
 
 
 def _unlisted(proof: Proof, signers: AllowedSigners) -> str:
@@ -212,14 +203,14 @@ def _unlisted(proof: Proof, signers: AllowedSigners) -> str:
 
 def _unarmoured(text: str) -> str:
     lines = text.split()
-    body = "".join(text.removeprefix(_BEGIN).rstrip().removesuffix(_END).split())
-    if not lines or not text.startswith(_BEGIN):
+    body = "".join(text.removeprefix(BEGIN).rstrip().removesuffix(END).split())
+    if not lines or not text.startswith(BEGIN):
         raise _no_signature("it has no armour")
     return body
 
 
 def _armoured(text: str) -> str:
-    return "\n".join((_BEGIN, *textwrap.wrap(text, 70), _END, ""))
+    return "\n".join((BEGIN, *textwrap.wrap(text, 70), END, ""))
 
 
 def _no_signature(why: str) -> SignatureError:
