@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from pipeline.domain.artifact import ATTESTATION, BUNDLE, attachment_of
-from pipeline.domain.canonical import Json, canonical_json
+from pipeline.domain.canonical import Json, canonical_json, no_key_twice
 from pipeline.domain.image import Digest
 from pipeline.domain.oci import Descriptor, canonical, digest_of
 from pipeline.domain.provenance import STATEMENT
@@ -195,16 +195,9 @@ def _json(data: bytes, what: str) -> object:
     if len(data) > BUNDLE_LIMIT:
         raise _fault(f"{what} is larger than {BUNDLE_LIMIT} bytes")
     try:
-        value: object = json.loads(data.decode(), object_pairs_hook=_no_key_twice)
+        value: object = json.loads(data.decode(), object_pairs_hook=no_key_twice)
     except (ValueError, RecursionError) as error:
         raise _fault(f"{what} is no valid JSON: {plain(str(error), 120)}") from None
-    return value
-
-
-def _no_key_twice(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    value = dict(pairs)
-    if len(value) != len(pairs):
-        raise ValueError("a key stands twice")
     return value
 
 

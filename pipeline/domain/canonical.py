@@ -59,6 +59,20 @@ def parse_canonical(data: bytes) -> Any:
     return value
 
 
+def no_key_twice(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Return an object of a JSON document, for `json.loads` as its `object_pairs_hook`.
+
+    Raises:
+        ValueError: A key stands twice, which readers understand in different ways.
+    """
+    value = dict(pairs)
+    if len(value) != len(pairs):
+        keys = [key for key, _ in pairs]
+        twice = next(key for key in keys if keys.count(key) > 1)
+        raise ValueError(f"the key {twice[:80]!r} stands twice")
+    return value
+
+
 def _plain(value: Json) -> Json:
     kind = type(value)
     if kind in _AS_THEY_ARE:

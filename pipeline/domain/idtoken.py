@@ -25,7 +25,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from pipeline.domain.canonical import canonical_digest
+from pipeline.domain.canonical import canonical_digest, no_key_twice
 from pipeline.domain.decision import NAMESPACE, PROOF_LIMIT, Decision, Proof
 from pipeline.domain.image import Digest
 from pipeline.domain.record_codec import stamp
@@ -223,19 +223,12 @@ def _moment(value: object) -> dt.datetime | None:
 
 def _json(part: str, what: str) -> Mapping[str, Any]:
     try:
-        value = json.loads(_bytes(part, what), object_pairs_hook=_once)
+        value = json.loads(_bytes(part, what), object_pairs_hook=no_key_twice)
     except (ValueError, RecursionError) as error:
         raise _no_token(f"its {what} is no JSON object with each key once") from error
     if not isinstance(value, dict):
         raise _no_token(f"its {what} is no JSON object")
     return value
-
-
-def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) != len(pairs):
-        raise ValueError("a key stands twice")
-    return found
 
 
 def _bytes(part: str, what: str) -> bytes:

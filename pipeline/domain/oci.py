@@ -13,6 +13,7 @@ import json
 from dataclasses import dataclass, field
 from typing import Any
 
+from pipeline.domain.canonical import no_key_twice
 from pipeline.domain.image import Digest
 from pipeline.errors import NotFoundError, RegistryError, UsageError
 
@@ -110,7 +111,7 @@ def load(data: bytes, what: str) -> dict[str, Any]:
     if len(data) > DOCUMENT_LIMIT:
         raise RegistryError(f"{what} is larger than {DOCUMENT_LIMIT} bytes", hint=_HINT)
     try:
-        value = json.loads(data.decode("utf-8"), object_pairs_hook=_no_key_twice, parse_constant=_no_constant)
+        value = json.loads(data.decode("utf-8"), object_pairs_hook=no_key_twice, parse_constant=_no_constant)
         if b"\\ud" in data.lower():
             canonical(value)  # half a surrogate pair is no text and could not be printed later
     except (ValueError, RecursionError) as error:
@@ -187,15 +188,6 @@ def select(index: Index, platform: Platform) -> Descriptor:
 def _fits(offered: Platform, wanted: Platform) -> bool:
     same = (offered.os, offered.architecture) == (wanted.os, wanted.architecture)
     return same and (not wanted.variant or offered.variant == wanted.variant)
-
-
-def _no_key_twice(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    value = dict(pairs)
-    if len(value) != len(pairs):
-        keys = [key for key, _ in pairs]
-        twice = next(key for key in keys if keys.count(key) > 1)
-        raise ValueError(f"the key {twice[:80]!r} stands twice")
-    return value
 
 
 def _no_constant(name: str) -> None:
