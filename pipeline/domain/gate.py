@@ -24,6 +24,11 @@ class Verdict(StrEnum):
     UNCHECKED = "unchecked"
     WAIVED = "waived"
 
+    @property
+    def ok(self) -> bool:
+        """Whether this answer lets a candidate go on."""
+        return self in (Verdict.PASS, Verdict.WAIVED)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Finding:
@@ -44,7 +49,7 @@ class GateResult:
     @property
     def ok(self) -> bool:
         """Whether this result lets a candidate go on."""
-        return self.finding.verdict in (Verdict.PASS, Verdict.WAIVED)
+        return self.finding.verdict.ok
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -176,7 +176,7 @@ class GateRecord:
     @property
     def ok(self) -> bool:
         """Whether this answer lets a candidate go on."""
-        return self.verdict in (Verdict.PASS, Verdict.WAIVED)
+        return self.verdict.ok
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

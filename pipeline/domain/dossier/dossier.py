@@ -69,7 +69,7 @@ class GateLine:
     @property
     def ok(self) -> bool:
         """Whether it lets the candidate go on."""
-        return self.verdict in (Verdict.PASS, Verdict.WAIVED)
+        return self.verdict.ok
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
