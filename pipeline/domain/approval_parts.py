@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from pipeline.domain.approval_rule import Facts, Refusal, Safe
 from pipeline.domain.approvals import Vote
-from pipeline.domain.decision import Release
+from pipeline.domain.decision import release_words
 from pipeline.domain.gate import Verdict
 from pipeline.domain.idtoken import ACCOUNT
 from pipeline.domain.people import Same
@@ -60,7 +60,7 @@ class OfPredecessor:
         seen, now = vote.decided.predecessor, facts.predecessor
         if seen == now:
             return ""
-        return f"approved the difference to {_release(seen)}, the last release is {_release(now)}"
+        return f"approved the difference to {release_words(seen)}, the last release is {release_words(now)}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,10 +158,6 @@ def _same_person(vote: Vote, names: Sequence[str], did: str, facts: Facts) -> st
             return did
     unknown = [name for name in names if not facts.people.knows(name)]
     return f"does not count while it is not told who {unknown[0]!r} is, who {did}" if unknown else ""
-
-
-def _release(release: Release | None) -> str:
-    return "none" if release is None else f"v{release.version} {release.digest.short}"
 
 
 def _said(verdict: Verdict | None) -> str:

@@ -51,6 +51,11 @@ class Release:
         require_version(self.version)
 
 
+def release_words(release: Release | None) -> str:
+    """Return a release as messages name it: version and the digest's beginning, or none."""
+    return "none" if release is None else f"v{release.version} {release.digest.short}"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Decided:
     """One image that a decision is about.

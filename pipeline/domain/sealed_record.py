@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from pipeline.domain.decision import Approval, Release
+from pipeline.domain.decision import Approval, release_words
 from pipeline.domain.image import Tier
 from pipeline.domain.lookback import LookBack
 from pipeline.domain.record import Candidate
@@ -39,7 +39,8 @@ def _place_problems(seal: Seal, look: LookBack) -> Iterator[str]:
         yield f"it is dated {stamp(seal.time)}, but stands behind a record of {stamp(late)}"
     before = look.predecessor(seal)
     if seal.predecessor != before:
-        yield f"it says that it follows {_release(seal.predecessor)}, the ledger says {_release(before)}"
+        said, known = release_words(seal.predecessor), release_words(before)
+        yield f"it says that it follows {said}, the ledger says {known}"
 
 
 def _candidate_problems(seal: Seal, look: LookBack) -> Iterator[str]:
@@ -110,7 +111,3 @@ def _parent_problems(seal: Seal, look: LookBack) -> Iterator[str]:
     yank = look.yanked_before(parent, seal)
     if yank is not None:
         yield f"its parent {parent.name} v{parent.version} had been yanked before: {plain(yank.why, 200)}"
-
-
-def _release(release: Release | None) -> str:
-    return "none" if release is None else f"v{release.version} {release.digest.short}"
