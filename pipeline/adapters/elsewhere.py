@@ -7,13 +7,13 @@ made in, so what is verified is what was released. Only reading. Safe to use fro
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, cast
 
 from pipeline.adapters.ocilayout import OciLayout
 from pipeline.adapters.referrers import Referrers
 from pipeline.adapters.registry import Registry
-from pipeline.domain.artifact import Attachment, Listing
+from pipeline.domain.artifact import Listing
 from pipeline.domain.image import Digest, ImageRef, Repository
 from pipeline.domain.oci import DOCUMENT_LIMIT, Descriptor
 from pipeline.errors import RegistryError, UsageError
@@ -67,17 +67,6 @@ class Elsewhere:
     def entries(self, repository: Repository, subject: Digest) -> Listing:
         """Return what refers to an image (errors as `Referrers.entries`)."""
         return self._referrers.entries(self._there(repository), subject)
-
-    def store(self, repository: Repository, subject: Digest, artifacts: Sequence[Attachment]) -> None:
-        """Refuse.
-
-        Raises:
-            UsageError: Always.
-        """
-        raise UsageError(
-            f"{len(artifacts)} artifacts of {repository}@{subject} were to be written by who only reads",
-            hint="this is a fault of the program; please report it",
-        )
 
     def _ref(self, ref: ImageRef) -> ImageRef:
         return ImageRef(repository=self._there(ref.repository), tag=ref.tag, digest=ref.digest)

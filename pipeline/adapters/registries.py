@@ -7,14 +7,13 @@ the settings say and nowhere else. Safe to use from several threads.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 from pipeline.adapters.referrers import Referrers
 from pipeline.adapters.registry import Registry
-from pipeline.domain.artifact import Attachment, Listing
+from pipeline.domain.artifact import Listing
 from pipeline.domain.image import Digest, ImageRef, Repository
 from pipeline.domain.oci import DOCUMENT_LIMIT, Descriptor
-from pipeline.errors import UsageError
 
 
 class Registries:
@@ -52,17 +51,6 @@ class Registries:
     def entries(self, repository: Repository, subject: Digest) -> Listing:
         """Return what refers to an image (errors as `Referrers.entries`)."""
         return self._at(repository)[1].entries(repository, subject)
-
-    def store(self, repository: Repository, subject: Digest, artifacts: Sequence[Attachment]) -> None:
-        """Refuse.
-
-        Raises:
-            UsageError: Always.
-        """
-        raise UsageError(
-            f"{len(artifacts)} artifacts of {repository}@{subject} were to be written by who only reads",
-            hint="this is a fault of the program; please report it",
-        )
 
     def _at(self, repository: Repository) -> tuple[Registry, Referrers]:
         with self._lock:

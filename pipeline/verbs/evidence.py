@@ -18,7 +18,7 @@ from pipeline.domain.image import Digest, Repository
 from pipeline.domain.oci import Descriptor
 from pipeline.domain.record import Candidate
 from pipeline.domain.text import plain
-from pipeline.errors import GateRefusedError, NotFoundError, RegistryError, UsageError
+from pipeline.errors import NotFoundError, RegistryError, UsageError
 
 DOCUMENT_LIMIT = 256 << 20
 """Bytes of the largest document of evidence that is fetched."""
@@ -29,11 +29,8 @@ ENTRY_LIMIT = 200
 _HASH = "the registry's content was changed or damaged; build the candidate again"
 
 
-class EvidenceStore(Protocol):
-    """Artifacts that refer to images, in a registry; `adapters.referrers` is one."""
-
-    def store(self, repository: Repository, subject: Digest, artifacts: Sequence[Artifact]) -> None:
-        """Store artifacts of one image."""
+class EvidenceReader(Protocol):
+    """Artifacts that refer to images, where they lie; `adapters.registries` is one."""
 
     def entries(self, repository: Repository, subject: Digest) -> Listing:
         """Return what is said to refer to an image."""
@@ -43,6 +40,13 @@ class EvidenceStore(Protocol):
 
     def blob(self, repository: Repository, digest: Digest, *, limit: int) -> bytes:
         """Return a document, compared with its digest."""
+
+
+class EvidenceStore(EvidenceReader, Protocol):
+    """A registry that takes them; `adapters.referrers` is one."""
+
+    def store(self, repository: Repository, subject: Digest, artifacts: Sequence[Artifact]) -> None:
+        """Store artifacts of one image."""
 
 
 def store_evidence(
@@ -77,7 +81,7 @@ def store_evidence(
 
 
 def load_evidence(
-    store: EvidenceStore, repository: Repository, digest: Digest, kind: EvidenceKind, expected: Digest
+    store: EvidenceReader, repository: Repository, digest: Digest, kind: EvidenceKind, expected: Digest
 ) -> bytes:
     """Return one document by the hash that ledger or approval name; one request, no list is believed.
 
@@ -101,7 +105,7 @@ def load_evidence(
         ) from error
 
 
-def fetch_evidence(store: EvidenceStore, candidate: Candidate, name: str) -> bytes:
+def fetch_evidence(store: EvidenceReader, candidate: Candidate, name: str) -> bytes:
     """Return the document that the ledger names for a candidate, compared with the ledger's hash.
 
     Raises:
@@ -123,7 +127,7 @@ def fetch_evidence(store: EvidenceStore, candidate: Candidate, name: str) -> byt
     return load_evidence(store, candidate.repository, candidate.digest, EvidenceKind(name), expected)
 
 
-def list_evidence(store: EvidenceStore, candidate: Candidate) -> EvidenceReport:
+def list_evidence(store: EvidenceReader, candidate: Candidate) -> EvidenceReport:
     """Fetch and hash everything that refers to a candidate, and compare it with its record.
 
     Raises:
@@ -151,30 +155,11 @@ def list_evidence(store: EvidenceStore, candidate: Candidate) -> EvidenceReport:
     )
 
 
-def require_evidence(report: EvidenceReport) -> None:
-    """Return if everything the ledger names is there as recorded.
-
-    Raises:
-        GateRefusedError: Something is missing or another; every such name is told.
-    """
-    if report.ok:
-        return
-    image = f"{report.repository}@{report.candidate}"
-    if not report.failed:
-        raise GateRefusedError(
-            f"the ledger names no evidence of {image}", hint="build it again; a candidate carries its proof"
-        )
-    notes = [
-        f"{one.name}: {one.problem}" for one in report.pieces if one.problem and one.name in report.failed
-    ]
-    raise GateRefusedError(f"evidence of {image} is not what the ledger says: {'; '.join(notes)}", hint=_HASH)
-
-
 def _recorded_first(claimed: Sequence[Entry], candidate: Candidate) -> list[Entry]:
     return sorted(claimed, key=lambda entry: entry.kind not in candidate.evidence)
 
 
-def _piece(store: EvidenceStore, candidate: Candidate, entry: Entry) -> Piece | None:
+def _piece(store: EvidenceReader, candidate: Candidate, entry: Entry) -> Piece | None:
     """Look into one entry; None when it is somebody else's."""
     name = entry.kind if entry.kind in KINDS else entry.artifact_type
     stored = None
@@ -211,7 +196,7 @@ def _sizes(entry: Entry, manifest: bytes, document: Descriptor) -> None:
         raise RegistryError(f"it says it has {document.size} bytes, more than are read", hint=_HASH)
 
 
-def _hashed(store: EvidenceStore, repository: Repository, document: Descriptor) -> int:
+def _hashed(store: EvidenceReader, repository: Repository, document: Descriptor) -> int:
     """Fetch a document, which compares its hash, and return its size in bytes."""
     size = len(store.blob(repository, document.digest, limit=document.size))
     if size != document.size:

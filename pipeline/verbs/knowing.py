@@ -24,7 +24,7 @@ from pipeline.domain.record import Candidate, Record, candidates
 from pipeline.domain.release import Seal
 from pipeline.domain.sealing import ProposedBump
 from pipeline.errors import GateRefusedError, NotFoundError
-from pipeline.verbs.evidence import EvidenceStore, fetch_evidence, list_evidence
+from pipeline.verbs.evidence import EvidenceReader, fetch_evidence, list_evidence
 from pipeline.verbs.standing import Known
 
 _BUMPS = ("major", "minor", "patch")
@@ -58,7 +58,7 @@ class Knowing:
         jobs: Candidates looked at at once.
     """
 
-    store: EvidenceStore
+    store: EvidenceReader
     authors: Authors
     branch: Newcomers
     jobs: int = 8
@@ -102,7 +102,7 @@ def known_of(
     return side_by_side(of, wanted, jobs=knowing.jobs)
 
 
-def proposed_bump(store: EvidenceStore, candidate: Candidate) -> ProposedBump:
+def proposed_bump(store: EvidenceReader, candidate: Candidate) -> ProposedBump:
     """Return which part of the version the recorded difference asks to raise, and why.
 
     Raises:
@@ -145,7 +145,7 @@ def paths_of(one: Candidate) -> tuple[str, ...]:
     return (one.line, "pipeline.toml", f"../Containerfiles/{one.line}")
 
 
-def _gates(store: EvidenceStore, one: Candidate) -> dict[str, Verdict] | None:
+def _gates(store: EvidenceReader, one: Candidate) -> dict[str, Verdict] | None:
     """Return what the gates' document says; None when there is none, so that the rule can say so."""
     try:
         data = fetch_evidence(store, one, "gates")

@@ -15,7 +15,7 @@ from pipeline.domain.record import harmless
 from pipeline.domain.release import Seal
 from pipeline.domain.sealing import TagOrder
 from pipeline.domain.text import plain
-from pipeline.verbs.evidence import EvidenceStore, fetch_evidence
+from pipeline.verbs.evidence import EvidenceReader, fetch_evidence
 from pipeline.verbs.knowing import release_of
 from pipeline.verbs.seal_parts import Sealing, SealParts, SealPlan
 from pipeline.verbs.signing import SignOrder, UnsafeUnsigned
@@ -60,7 +60,7 @@ def changelog_entry(one: Sealing, *, signed: bool) -> str:
     return "\n".join(plain(line, 2000) for line in lines)
 
 
-def sign_order(one: Sealing, plan: SealPlan, store: EvidenceStore) -> SignOrder:
+def sign_order(one: Sealing, plan: SealPlan, store: EvidenceReader) -> SignOrder:
     """Return what is signed and attested of one release; its documents are fetched by their hashes.
 
     Raises:

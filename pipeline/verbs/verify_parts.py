@@ -13,7 +13,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Generic, Protocol, TypeVar
 
-from pipeline.domain.artifact import Attachment, Listing
+from pipeline.domain.artifact import Listing
 from pipeline.domain.image import Digest, ImageRef, Repository
 from pipeline.domain.lookback import LookBack
 from pipeline.domain.oci import Descriptor
@@ -22,7 +22,7 @@ from pipeline.domain.record import Candidate
 from pipeline.domain.release import Seal
 from pipeline.domain.signature import VerifyKey
 from pipeline.domain.verification import TierChecked
-from pipeline.verbs.evidence import EvidenceStore
+from pipeline.verbs.evidence import EvidenceReader
 from pipeline.verbs.knowing import Authors, Newcomers
 from pipeline.verbs.signing import SignedReader
 from pipeline.verbs.standing import Signatures, Standings
@@ -82,7 +82,7 @@ class VerifyParts:
 
     look: LookBack
     registry: ReleaseStore
-    evidence: EvidenceStore
+    evidence: EvidenceReader
     signed: SignedReader
     keys: Sequence[VerifyKey]
     rules: RuleHistory
@@ -97,7 +97,7 @@ class VerifyParts:
 class Remembered:
     """Evidence of one image that is fetched once, so that every check reads the bytes another one hashed."""
 
-    def __init__(self, store: EvidenceStore) -> None:
+    def __init__(self, store: EvidenceReader) -> None:
         self._store = store
         self._listing: Listing | None = None
         self._manifests: dict[Digest, bytes] = {}
@@ -120,10 +120,6 @@ class Remembered:
         if digest not in self._blobs:
             self._blobs[digest] = self._store.blob(repository, digest, limit=limit)
         return self._blobs[digest]
-
-    def store(self, repository: Repository, subject: Digest, artifacts: Sequence[Attachment]) -> None:
-        """Refuse: who verifies writes nothing."""
-        raise NotImplementedError
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
