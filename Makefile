@@ -21,11 +21,11 @@ demo-clean: ## remove what the demo made
 	scripts/local-registry stop .pipeline/demo/registry
 	rm -rf demo .pipeline/demo
 
-test: test-tools setup ## everything: lint, types, unit, integration and the real build; 40 minutes on two cores
+test: test-tools setup ## everything: lint, types, unit, integration and the real build; 30 to 55 minutes on two cores
 	scripts/test
 
 check: test-tools setup ## lint, types and unit tests; under two minutes
-	.venv/bin/python -m pytest -q tests/unit
+	.venv/bin/python -m pytest -q -n auto --dist worksteal tests/unit
 
 format: setup ## format the code
 	.venv/bin/ruff check --fix .
