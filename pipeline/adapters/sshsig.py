@@ -19,7 +19,7 @@ from pipeline.adapters.process import Completed, Processes
 from pipeline.domain.allowed_signers import AllowedSigners
 from pipeline.domain.approvals import Proved, Signed, Unproved
 from pipeline.domain.decision import NAMESPACE, Decision, Method, Proof
-from pipeline.domain.ssh_signature import BEGIN, END, parse_ssh_signature
+from pipeline.domain.ssh_signature import BEGIN, END, parse_unarmoured
 from pipeline.domain.text import plain
 from pipeline.errors import SignatureError, UsageError
 
@@ -181,7 +181,7 @@ def signing_key(text: str) -> str:
         SignatureError: It is no SSH signature.
     """
     try:
-        return parse_ssh_signature(_armoured(text)).key
+        return parse_unarmoured(text).key
     except SignatureError as error:
         raise _no_signature(error.message) from error
 

@@ -92,7 +92,17 @@ def parse_ssh_signature(text: str) -> SshSignature:
     """
     if len(text) > LIMIT or not text.startswith(f"{BEGIN}\n") or not text.rstrip("\n").endswith(f"\n{END}"):
         raise _wrong("it has no armour")
-    body = text.rstrip("\n").removeprefix(BEGIN).removesuffix(END).replace("\n", "")
+    return parse_unarmoured(text.rstrip("\n").removeprefix(BEGIN).removesuffix(END).replace("\n", ""))
+
+
+def parse_unarmoured(body: str) -> SshSignature:
+    """Return the signature in base64 alone: no armour, no line ends, no space.
+
+    Raises:
+        SignatureError: It is none.
+    """
+    if len(body) > LIMIT:
+        raise _wrong("it is too long")
     try:
         blob = base64.b64decode(body.encode("ascii"), validate=True)
     except (binascii.Error, ValueError):

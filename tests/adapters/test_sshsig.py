@@ -162,6 +162,14 @@ def test_what_is_no_signature_is_refused(ben: Path, text: str) -> None:
         signing_key(text if text != "U1NIU0lHAAAAAf////8=" else "?")
 
 
+@pytest.mark.parametrize("space", [" ", "\n", "\t"])
+def test_a_proof_is_written_in_one_way_only(ben: Path, space: str) -> None:
+    proof = signed(ben).proof
+    assert proof is not None
+    with pytest.raises(SignatureError, match="it is no base64"):
+        signing_key(proof.text[:70] + space + proof.text[70:])
+
+
 def test_an_unsigned_decision_and_one_with_a_token_are_refused(ben: Path) -> None:
     assert why(approval(proof=None), signers(listed(ben))) == "it is not signed"
     token = Proof(method=Method.GITLAB, identity=WHO, key="https://gitlab.example.org", text="a.b.c")
